@@ -1,0 +1,1 @@
+"""Work on records: split, statistics, validation, exports, showing a dialogue."""

@@ -1,0 +1,1 @@
+"""CoNLL, linking and multimodal scores."""

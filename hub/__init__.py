@@ -1,0 +1,1 @@
+"""Building and pushing the Hub repositories."""

@@ -1,0 +1,1 @@
+"""The Hub model repository: configuration, model, processor, pipeline."""

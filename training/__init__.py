@@ -1,0 +1,1 @@
+"""Training with accelerate, evaluation and prediction."""
