@@ -1,0 +1,346 @@
+"""From dialogues to the model's batch: characters to ids, long dialogues to overlapping windows, pictures to pixels.
+
+A window reads `[CLS] (title [SEP])? utterance [SEP] utterance [SEP] ...`. A dialogue that fits has exactly one; of a
+longer one each window sees a stretch, every character keeps the state of the window in which it is most central.
+
+Every character (or token of a token list) keeps its place: one that the tokenizer drops (a space, a zero-width joiner)
+or does not know becomes [UNK], one that it splits is read from its last piece.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import BatchFeature, ProcessorMixin
+from transformers.utils import logging
+
+from .inputs_tiktalkcoref import Dialogue, DialogueError, read_labels, read_regions, read_text
+
+logger = logging.get_logger(__name__)
+
+MAX_PIECES = 16  # a token that splits into more becomes one [UNK], as BERT's own tokenizer does with endless words
+MAX_CACHED = 100_000  # distinct characters and tokens whose pieces are remembered
+
+
+class TikTalkCorefProcessor(ProcessorMixin):
+    """Tokenizer, image transform and collation in one.
+
+    Args:
+        tokenizer: the text encoder's own; it needs [CLS], [SEP], [PAD] and [UNK].
+        window_size: tokens a window holds, specials included.
+        window_stride: tokens of dialogue between the starts of two windows of a long dialogue.
+        use_title: whether the title is read, as context before the dialogue.
+        max_title_length: tokens of the title that are read; the rest of it is left out.
+        token_types: token types that the encoder knows; with two, the speakers alternate between them.
+        image_size: side of the square, in pixels, that a region is scaled to; None for a text-only model.
+        image_mean, image_std: of each channel, in [0, 1].
+    """
+
+    def __init__(
+        self,
+        tokenizer,
+        window_size=512,
+        window_stride=256,
+        use_title=True,
+        max_title_length=64,
+        token_types=2,
+        image_size=None,
+        image_mean=(0.5, 0.5, 0.5),
+        image_std=(0.5, 0.5, 0.5),
+    ):
+        super().__init__(tokenizer)
+        _check_tokenizer(tokenizer)
+        _check_windows(window_size, window_stride, max_title_length if use_title else 0)
+        self.window_size = window_size
+        self.window_stride = window_stride
+        self.use_title = use_title
+        self.max_title_length = max_title_length
+        self.token_types = token_types
+        self.image_size = image_size
+        self.image_mean = list(image_mean)
+        self.image_std = list(image_std)
+        self._pieces: dict[str, tuple[int, ...]] = {}
+
+    @classmethod
+    def from_config(cls, config: Any, tokenizer: Any) -> "TikTalkCorefProcessor":
+        """The processor of a model with this TikTalkCorefConfig; a config without vision gives a text-only one."""
+        vision = config.vision_config
+        image = {key: vision[key] for key in ("image_size", "image_mean", "image_std")} if vision else {}
+        return cls(
+            tokenizer,
+            window_size=config.window_size,
+            window_stride=config.window_stride,
+            use_title=config.use_title,
+            max_title_length=config.max_title_length,
+            token_types=getattr(config.text_config, "type_vocab_size", 1),
+            **image,
+        )
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """Keys of a batch, labels aside."""
+        return [
+            "input_ids",
+            "attention_mask",
+            "token_type_ids",
+            "token_speaker",
+            "character_index",
+            "character_utterance",
+            "character_speaker",
+            "characters",
+            "sentence_lengths",
+            "pixel_values",
+            "region_dialogue",
+        ]
+
+    def __call__(self, dialogues: Mapping | Sequence[Mapping], labels: bool = False) -> BatchFeature:
+        """Turn dialogues (see `inputs_tiktalkcoref`) into one batch for the model.
+
+        Args:
+            dialogues: one dialogue or a list of B.
+            labels: whether to read the labels too; then each dialogue needs `clusters`.
+        Returns:
+            N windows over all dialogues, L tokens, C characters, R regions over all dialogues:
+            input_ids, attention_mask, token_type_ids [N, L];
+            token_speaker [N, L]: speaker number + 1 of the dialogue's characters, 0 elsewhere;
+            character_index [B, C]: position in [N * L] of the character's state, -1 for padding;
+            character_utterance, character_speaker [B, C]: numbers within the dialogue, -1 for padding;
+            characters: list[list[str]]; sentence_lengths: list[list[int]];
+            pixel_values [R, 3, H, W] and region_dialogue [R], an index into B: only where a dialogue has pictures;
+            clusters, links, region_identities: lists of B, only with labels=True.
+        Raises:
+            DialogueError (a ValueError): a dialogue that cannot be read; the message says where and what to do.
+        """
+        single = isinstance(dialogues, Mapping)
+        dialogues = [dialogues] if single else list(dialogues)
+        if not dialogues:
+            raise DialogueError("no dialogues: found an empty list, expected at least one.")
+        names = ["dialogue"] if single else [f"dialogue {i}" for i in range(len(dialogues))]
+        texts = [read_text(dialogue, name) for dialogue, name in zip(dialogues, names, strict=True)]
+        data = _collate([self._encode(text) for text in texts], self.tokenizer.pad_token_id, self.token_types)
+        data["characters"] = [list(chain.from_iterable(text.units)) for text in texts]
+        data["sentence_lengths"] = [[len(units) for units in text.units] for text in texts]
+        regions = [self._read_regions(dialogue, name) for dialogue, name in zip(dialogues, names, strict=True)]
+        if any(regions):
+            data["pixel_values"] = self.process_images([region for group in regions for region in group or ()])
+            counts = torch.tensor([len(group or ()) for group in regions])
+            data["region_dialogue"] = torch.repeat_interleave(torch.arange(len(regions)), counts)
+        if labels:
+            data.update(self._labels(dialogues, data["characters"], regions, names))
+        return BatchFeature(data)
+
+    def process_images(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        """Scale R RGB images to the model's square, bicubically, and normalise them: [R, 3, image_size, image_size]."""
+        if self.image_size is None:
+            raise ValueError("this processor has no image_size: its model reads text only.")
+        size = (self.image_size, self.image_size)
+        scaled = [image if image.size == size else image.resize(size, Image.Resampling.BICUBIC) for image in images]
+        pixels = np.stack([np.asarray(image) for image in scaled]).astype(np.float32)
+        pixels /= 255.0
+        pixels -= np.asarray(self.image_mean, dtype=np.float32)
+        pixels /= np.asarray(self.image_std, dtype=np.float32)
+        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+
+    def pieces(self, units: Sequence[str]) -> list[tuple[int, ...]]:
+        """The token ids of each character (or token), at least one each; remembered, so that each is looked up once."""
+        known = self._pieces
+        try:
+            return [known[unit] for unit in units]
+        except KeyError:
+            if len(known) > MAX_CACHED:
+                known = self._pieces = {}
+            for unit in set(units) - known.keys():
+                known[unit] = self._tokenize(unit)
+            return [known[unit] for unit in units]
+
+    def _tokenize(self, unit: str) -> tuple[int, ...]:
+        unknown = (self.tokenizer.unk_token_id,)
+        text = unit.encode("utf-8", "ignore").decode("utf-8")  # half a surrogate pair is no text to a tokenizer
+        if not text:
+            return unknown
+        ids = tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        # a user's text that spells a special token must not become one
+        forged = not set(ids).isdisjoint(self.tokenizer.all_special_ids) and ids != unknown
+        return unknown if not ids or forged or len(ids) > MAX_PIECES else ids
+
+    def _read_regions(self, dialogue: Mapping, name: str) -> list[Image.Image] | None:
+        if self.image_size is not None:
+            return read_regions(dialogue, name)
+        if dialogue.get("regions") or dialogue.get("boxes"):
+            logger.warning_once("The model reads text only: the pictures of the dialogues are left out.")
+        return None
+
+    def _encode(self, text: Dialogue) -> "_Encoded":
+        prefix = [self.tokenizer.cls_token_id]
+        if self.use_title and text.title:
+            title = list(chain.from_iterable(self.pieces(text.title)))[: self.max_title_length]
+            prefix += [*title, self.tokenizer.sep_token_id]
+        body: list[int] = []
+        speakers: list[int] = []  # of each token: speaker number
+        ends: list[int] = []  # where each unit's last piece stands
+        starts: list[int] = []  # where each utterance starts
+        separator = self.tokenizer.sep_token_id
+        for units, speaker in zip(text.units, text.speakers, strict=True):
+            pieces = self.pieces(units)
+            starts.append(len(body))
+            ids = list(chain.from_iterable(pieces))
+            if len(ids) == len(pieces):
+                ends.extend(range(len(body), len(body) + len(ids)))
+            else:
+                ends.extend((np.cumsum([len(piece) for piece in pieces]) + len(body) - 1).tolist())
+            body += ids
+            body.append(separator)
+            speakers += [speaker] * (len(ids) + 1)
+        windows = _windows(len(body), starts, ends, self.window_size - len(prefix), self.window_stride)
+        return _Encoded(text, prefix, body, speakers, starts, ends, separator, windows)
+
+    def _labels(
+        self, dialogues: list[Mapping], characters: list[list[str]], regions: list[list | None], names: list[str]
+    ) -> dict[str, list]:
+        read = [
+            read_labels(dialogue, len(units), None if group is None else len(group), name)
+            for dialogue, units, group, name in zip(dialogues, characters, regions, names, strict=True)
+        ]
+        return {key: [labels[key] for labels in read] for key in ("clusters", "links", "region_identities")}
+
+
+@dataclass
+class _Encoded:
+    """One dialogue in tokens. `body` is the whole of it without [CLS] and title, every utterance closed by [SEP]."""
+
+    text: Dialogue
+    prefix: list[int]
+    body: list[int]
+    speakers: list[int]
+    starts: list[int]
+    ends: list[int]
+    separator: int
+    windows: list[tuple[int, int]]
+
+
+def _windows(n: int, starts: list[int], ends: list[int], room: int, stride: int) -> list[tuple[int, int]]:
+    """Cut a body of n tokens into overlapping [start, stop) stretches of at most `room` tokens.
+
+    A window starts at an utterance where one starts within the stride, else between two units; one that does not stop
+    with an utterance keeps a token of its room for the [SEP] that closes it.
+    """
+    if n <= room:
+        return [(0, n)]
+    last_piece = np.zeros(n, dtype=bool)
+    last_piece[ends] = True
+    boundaries = np.flatnonzero(last_piece) + 1  # where a unit has just ended: a window may start or stop here
+    utterances = np.asarray(starts)
+    windows = []
+    start = 0
+    while True:
+        if n - start <= room:
+            windows.append((start, n))
+            return windows
+        stop = int(boundaries[np.searchsorted(boundaries, start + room - 1, side="right") - 1])
+        windows.append((start, stop))
+        limit = min(start + stride, stop)
+        begin = utterances[(utterances > start) & (utterances <= limit)]
+        start = int(begin[-1] if len(begin) else boundaries[np.searchsorted(boundaries, limit, side="right") - 1])
+
+
+def _place(encoded: _Encoded) -> tuple[np.ndarray, np.ndarray]:
+    """The window of each unit, where it stands furthest from an inner edge, and its offset within that stretch."""
+    ends = np.asarray(encoded.ends)
+    window = np.zeros(len(ends), dtype=np.int64)
+    if len(encoded.windows) > 1:
+        best = np.full(len(ends), -1, dtype=np.int64)
+        for number, (start, stop) in enumerate(encoded.windows):
+            first, last = np.searchsorted(ends, (start, stop))
+            # the dialogue's own edges are no loss of context
+            left = ends[first:last] - start if start else np.full(last - first, len(encoded.body))
+            right = stop - 1 - ends[first:last] if stop < len(encoded.body) else len(encoded.body)
+            depth = np.minimum(left, right)
+            better = depth > best[first:last]
+            best[first:last][better] = depth[better]
+            window[first:last][better] = number
+    return window, ends - np.asarray([start for start, _ in encoded.windows])[window]
+
+
+def _collate(batch: list[_Encoded], pad_token_id: int, token_types: int) -> dict[str, Any]:
+    """Pad the windows and characters of a batch into tensors (shapes: see TikTalkCorefProcessor.__call__)."""
+    rows = [
+        (encoded, start, stop, stop < len(encoded.body) and stop not in encoded.starts)
+        for encoded in batch
+        for start, stop in encoded.windows
+    ]
+    n_tokens = max(len(encoded.prefix) + stop - start + cut for encoded, start, stop, cut in rows)
+    input_ids = np.full((len(rows), n_tokens), pad_token_id, dtype=np.int64)
+    attention_mask = np.zeros_like(input_ids)
+    token_speaker = np.zeros_like(input_ids)
+    token_type_ids = np.zeros_like(input_ids)
+    for row, (encoded, start, stop, cut) in enumerate(rows):
+        offset = len(encoded.prefix)
+        length = offset + stop - start
+        input_ids[row, :length] = encoded.prefix + encoded.body[start:stop]
+        speakers = np.asarray(encoded.speakers[start:stop])
+        token_speaker[row, offset:length] = speakers + 1
+        separators = np.asarray(encoded.starts[1:]) - 1 - start  # those of this window, the dialogue's last one aside
+        token_speaker[row, offset + separators[(separators >= 0) & (separators < stop - start)]] = 0
+        if stop == len(encoded.body):
+            token_speaker[row, length - 1] = 0
+        token_type_ids[row, offset:length] = speakers % 2
+        if cut:
+            input_ids[row, length] = encoded.separator
+            token_type_ids[row, length] = speakers[-1] % 2
+            length += 1
+        attention_mask[row, :length] = 1
+    if token_types < 2:
+        token_type_ids[:] = 0
+    data = {
+        "input_ids": input_ids,
+        "attention_mask": attention_mask,
+        "token_type_ids": token_type_ids,
+        "token_speaker": token_speaker,
+        **_collate_characters(batch, n_tokens),
+    }
+    return {key: torch.from_numpy(value) for key, value in data.items()}
+
+
+def _collate_characters(batch: list[_Encoded], n_tokens: int) -> dict[str, np.ndarray]:
+    n_characters = max(len(encoded.ends) for encoded in batch)
+    index, utterance, speaker = (np.full((len(batch), n_characters), -1, dtype=np.int64) for _ in range(3))
+    first_row = 0
+    for b, encoded in enumerate(batch):
+        count = len(encoded.ends)
+        window, offset = _place(encoded)
+        index[b, :count] = (first_row + window) * n_tokens + len(encoded.prefix) + offset
+        lengths = [len(units) for units in encoded.text.units]
+        utterance[b, :count] = np.repeat(np.arange(len(lengths)), lengths)
+        speaker[b, :count] = np.repeat(encoded.text.speakers, lengths)
+        first_row += len(encoded.windows)
+    return {"character_index": index, "character_utterance": utterance, "character_speaker": speaker}
+
+
+def _check_tokenizer(tokenizer: Any) -> None:
+    for name in ("cls_token_id", "sep_token_id", "pad_token_id", "unk_token_id"):
+        if getattr(tokenizer, name, None) is None:
+            raise ValueError(
+                f"the tokenizer {type(tokenizer).__name__} has no {name.removesuffix('_id')}; "
+                "take a BERT-like one with [CLS], [SEP], [PAD] and [UNK]."
+            )
+
+
+def _check_windows(size: int, stride: int, title: int) -> None:
+    room = size - 2 - title  # [CLS], title, [SEP]
+    if room <= MAX_PIECES + 1:
+        raise ValueError(
+            f"window_size {size} leaves {room} tokens for the dialogue beside a title of {title}; "
+            f"expected more than {MAX_PIECES + 1}. Raise window_size or lower max_title_length."
+        )
+    if not MAX_PIECES < stride < room:
+        raise ValueError(
+            f"window_stride {stride}: expected more than {MAX_PIECES} and less than the {room} tokens of dialogue "
+            f"that a window of {size} holds, so that windows overlap."
+        )
+
+
+TikTalkCorefProcessor.register_for_auto_class()  # save_pretrained writes the code beside the settings
