@@ -45,7 +45,7 @@ class TikTalkCorefProcessor(ProcessorMixin):
         tokenizer,
         window_size=512,
         window_stride=256,
-        use_title=True,
+        use_title=False,
         max_title_length=64,
         token_types=2,
         image_size=None,
@@ -54,7 +54,8 @@ class TikTalkCorefProcessor(ProcessorMixin):
     ):
         super().__init__(tokenizer)
         _check_tokenizer(tokenizer)
-        _check_windows(window_size, window_stride, max_title_length if use_title else 0)
+        # a token of more pieces than a window can hold beside its [SEP] could never be read
+        self._max_pieces = min(MAX_PIECES, _room(window_size, window_stride, max_title_length if use_title else 0) - 1)
         self.window_size = window_size
         self.window_stride = window_stride
         self.use_title = use_title
@@ -97,12 +98,15 @@ class TikTalkCorefProcessor(ProcessorMixin):
             "region_dialogue",
         ]
 
-    def __call__(self, dialogues: Mapping | Sequence[Mapping], labels: bool = False) -> BatchFeature:
+    def __call__(
+        self, dialogues: Mapping | Sequence[Mapping], labels: bool = False, names: Sequence[str] | None = None
+    ) -> BatchFeature:
         """Turn dialogues (see `inputs_tiktalkcoref`) into one batch for the model.
 
         Args:
             dialogues: one dialogue or a list of B.
             labels: whether to read the labels too; then each dialogue needs `clusters`.
+            names: how error messages call the dialogues; by default "dialogue 0" and so on.
         Returns:
             N windows over all dialogues, L tokens, C characters, R regions over all dialogues:
             input_ids, attention_mask, token_type_ids [N, L];
@@ -119,7 +123,8 @@ class TikTalkCorefProcessor(ProcessorMixin):
         dialogues = [dialogues] if single else list(dialogues)
         if not dialogues:
             raise DialogueError("no dialogues: found an empty list, expected at least one.")
-        names = ["dialogue"] if single else [f"dialogue {i}" for i in range(len(dialogues))]
+        if names is None:
+            names = ["dialogue"] if single else [f"dialogue {i}" for i in range(len(dialogues))]
         texts = [read_text(dialogue, name) for dialogue, name in zip(dialogues, names, strict=True)]
         data = _collate([self._encode(text) for text in texts], self.tokenizer.pad_token_id, self.token_types)
         data["characters"] = [list(chain.from_iterable(text.units)) for text in texts]
@@ -165,7 +170,7 @@ class TikTalkCorefProcessor(ProcessorMixin):
         ids = tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
         # a user's text that spells a special token must not become one
         forged = not set(ids).isdisjoint(self.tokenizer.all_special_ids) and ids != unknown
-        return unknown if not ids or forged or len(ids) > MAX_PIECES else ids
+        return unknown if not ids or forged or len(ids) > self._max_pieces else ids
 
     def _read_regions(self, dialogue: Mapping, name: str) -> list[Image.Image] | None:
         if self.image_size is not None:
@@ -199,7 +204,7 @@ class TikTalkCorefProcessor(ProcessorMixin):
         return _Encoded(text, prefix, body, speakers, starts, ends, separator, windows)
 
     def _labels(
-        self, dialogues: list[Mapping], characters: list[list[str]], regions: list[list | None], names: list[str]
+        self, dialogues: list[Mapping], characters: list[list[str]], regions: list[list | None], names: Sequence[str]
     ) -> dict[str, list]:
         read = [
             read_labels(dialogue, len(units), None if group is None else len(group), name)
@@ -240,11 +245,21 @@ def _windows(n: int, starts: list[int], ends: list[int], room: int, stride: int)
         if n - start <= room:
             windows.append((start, n))
             return windows
-        stop = int(boundaries[np.searchsorted(boundaries, start + room - 1, side="right") - 1])
+        stop = _last(boundaries, start, start + room - 1)
         windows.append((start, stop))
         limit = min(start + stride, stop)
-        begin = utterances[(utterances > start) & (utterances <= limit)]
-        start = int(begin[-1] if len(begin) else boundaries[np.searchsorted(boundaries, limit, side="right") - 1])
+        start = _last(utterances, start, limit) or _last(boundaries, start, limit) or _first(boundaries, start)
+
+
+def _last(sorted_positions: np.ndarray, after: int, limit: int) -> int:
+    """The last position in (after, limit], 0 for none."""
+    at = np.searchsorted(sorted_positions, limit, side="right") - 1
+    return int(sorted_positions[at]) if at >= 0 and sorted_positions[at] > after else 0
+
+
+def _first(sorted_positions: np.ndarray, after: int) -> int:
+    """The first position behind `after`."""
+    return int(sorted_positions[np.searchsorted(sorted_positions, after, side="right")])
 
 
 def _place(encoded: _Encoded) -> tuple[np.ndarray, np.ndarray]:
@@ -268,8 +283,9 @@ def _place(encoded: _Encoded) -> tuple[np.ndarray, np.ndarray]:
 def _collate(batch: list[_Encoded], pad_token_id: int, token_types: int) -> dict[str, Any]:
     """Pad the windows and characters of a batch into tensors (shapes: see TikTalkCorefProcessor.__call__)."""
     rows = [
-        (encoded, start, stop, stop < len(encoded.body) and stop not in encoded.starts)
+        (encoded, start, stop, stop < len(encoded.body) and stop not in starts)
         for encoded in batch
+        for starts in (set(encoded.starts),)
         for start, stop in encoded.windows
     ]
     n_tokens = max(len(encoded.prefix) + stop - start + cut for encoded, start, stop, cut in rows)
@@ -329,18 +345,20 @@ def _check_tokenizer(tokenizer: Any) -> None:
             )
 
 
-def _check_windows(size: int, stride: int, title: int) -> None:
-    room = size - 2 - title  # [CLS], title, [SEP]
-    if room <= MAX_PIECES + 1:
+def _room(size: int, stride: int, title: int) -> int:
+    """Tokens of dialogue in a window, beside [CLS] and the longest title with its [SEP]; checked."""
+    room = size - 1 - (title + 1 if title else 0)
+    if room < 4:
         raise ValueError(
-            f"window_size {size} leaves {room} tokens for the dialogue beside a title of {title}; "
-            f"expected more than {MAX_PIECES + 1}. Raise window_size or lower max_title_length."
+            f"window_size {size} leaves {max(room, 0)} tokens for the dialogue beside a title of {title}; "
+            "raise window_size or lower max_title_length."
         )
-    if not MAX_PIECES < stride < room:
+    if not 1 <= stride < room:
         raise ValueError(
-            f"window_stride {stride}: expected more than {MAX_PIECES} and less than the {room} tokens of dialogue "
-            f"that a window of {size} holds, so that windows overlap."
+            f"window_stride {stride}: expected at least 1 and less than the {room} tokens of dialogue that a window "
+            f"of {size} holds, so that windows overlap."
         )
+    return room
 
 
 TikTalkCorefProcessor.register_for_auto_class()  # save_pretrained writes the code beside the settings
