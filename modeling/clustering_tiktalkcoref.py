@@ -1,0 +1,265 @@
+"""The clustering head: which earlier mention does a mention corefer with?
+
+A coarse bilinear scorer keeps the top-k antecedents of each mention (Lee et al., 2018), a fine scorer with one set of
+weights for each kind of pair (LingMess, Otmazgin et al., 2023) decides, and coreferent pairs are closed transitively.
+Mentions of all dialogues of a batch are one flat list ordered by (dialogue, start, end); pairs are a matrix [M, K] of
+antecedents, nearest first, so that no loop runs over pairs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .lexicon_tiktalkcoref import PAIR_KINDS, PERSONS, contains, normalise, person
+from .mentions_tiktalkcoref import dialogue_mean
+
+__all__ = ["ClusteringHead", "Mentions", "antecedents_of", "close_clusters", "clustering_loss", "describe_mentions"]
+
+ROWS = 256  # mentions whose antecedents are looked for at once
+PAIRS = 65536  # pairs scored at once without gradients
+DISTANCES = (
+    1,
+    2,
+    3,
+    4,
+    6,
+    8,
+    12,
+    16,
+    24,
+    32,
+    48,
+    64,
+    128,
+    256,
+)  # characters between starts: lower edges of the buckets
+KIND_SIZE = 64
+
+
+@dataclass
+class Mentions:
+    """Mentions of a batch, each field [M]; ordered by dialogue, start, end.
+
+    `text` numbers the distinct normalised strings in `strings`; `person` indexes `PERSONS`.
+    """
+
+    dialogue: Tensor
+    start: Tensor
+    end: Tensor
+    utterance: Tensor
+    speaker: Tensor
+    text: Tensor
+    person: Tensor
+    strings: list[str]
+
+    def __len__(self) -> int:
+        return len(self.dialogue)
+
+
+class ClusteringHead(nn.Module):
+    """Scores pairs of mentions. Positive: the two corefer.
+
+    Args:
+        hidden_size: Size of a character's state.
+        size: Size of a mention.
+        top_k: Antecedents that the fine scorer sees.
+    """
+
+    def __init__(self, hidden_size: int, size: int, top_k: int, dropout: float) -> None:
+        super().__init__()
+        self.top_k = top_k
+        self.kind_size = min(KIND_SIZE, size)
+        self.dropout = nn.Dropout(dropout)
+        self.mention = nn.Linear(2 * hidden_size, size)
+        self.coarse = nn.Linear(size, size, bias=False)
+        self.query = nn.Linear(size, size)
+        self.key = nn.Linear(size, size, bias=False)
+        self.product = nn.Linear(size, size, bias=False)
+        self.relation = nn.Embedding(2 * len(PERSONS) ** 2, size)  # same or other speaker x the two persons
+        self.distance = nn.Embedding(len(DISTANCES) + 1, size)
+        self.position = nn.Embedding(4, size)  # other utterance, same utterance, overlapping, nested
+        self.kind = nn.Embedding(len(PAIR_KINDS), size)
+        self.shared_score = nn.Linear(size, 1)
+        self.kind_score = nn.Embedding(len(PAIR_KINDS), size)
+        self.kind_query = nn.Linear(size, len(PAIR_KINDS) * self.kind_size)
+        self.kind_key = nn.Linear(size, len(PAIR_KINDS) * self.kind_size)
+
+    def represent(self, states: Tensor, mentions: Mentions) -> Tensor:
+        """States [B, C, H] -> mentions [M, D]."""
+        first, last = states[mentions.dialogue, mentions.start], states[mentions.dialogue, mentions.end]
+        return self.dropout(F.gelu(self.mention(self.dropout(torch.cat([first, last], -1)))))
+
+    def forward(self, vectors: Tensor, mentions: Mentions) -> tuple[Tensor, Tensor]:
+        """Mentions [M, D] -> antecedents [M, K] (-1: none) and the logits [M, K] that they corefer (-inf: none)."""
+        antecedents = antecedents_of(vectors, self.coarse(vectors), mentions.dialogue, self.top_k)
+        count, width = antecedents.shape
+        if count == 0 or width == 0:
+            return antecedents, vectors.new_zeros((count, width), dtype=torch.float32)
+        rows = count if torch.is_grad_enabled() else max(1, PAIRS // width)
+        projected = self._project(vectors)
+        scores = [
+            self._score(vectors, projected, mentions, low, antecedents[low : low + rows])
+            for low in range(0, count, rows)
+        ]
+        return antecedents, torch.cat(scores)
+
+    def _project(self, vectors: Tensor) -> tuple[Tensor, ...]:
+        shape = (-1, len(PAIR_KINDS), self.kind_size)
+        return (
+            self.coarse(vectors),
+            self.query(vectors),
+            self.key(vectors),
+            self.kind_query(vectors).view(shape),
+            self.kind_key(vectors).view(shape),
+        )
+
+    def _score(
+        self, vectors: Tensor, projected: tuple[Tensor, ...], mentions: Mentions, low: int, antecedents: Tensor
+    ) -> Tensor:
+        """Logits of the mentions from `low` on with their antecedents [m, K]; only real pairs are computed."""
+        valid = antecedents >= 0
+        row, column = valid.nonzero(as_tuple=True)
+        first, second = row + low, antecedents[row, column]  # the mention and the one before it
+        coarse, query, key, kind_query, kind_key = projected
+        kind, relation, distance, position = pair_features(mentions, first, second)
+        hidden = query[first] + key[second] + self.product(vectors[first] * vectors[second])
+        hidden = hidden + self.relation(relation) + self.distance(distance) + self.position(position) + self.kind(kind)
+        hidden = self.dropout(F.gelu(hidden))
+        score = self.shared_score(hidden).squeeze(-1) + (self.kind_score(kind) * hidden).sum(-1)
+        score = score + (kind_query[first, kind] * kind_key[second, kind]).sum(-1) / self.kind_size**0.5
+        score = score + (coarse[first] * vectors[second]).sum(-1)
+        full = torch.full(antecedents.shape, float("-inf"), device=score.device)
+        return full.index_put((row, column), score.float())
+
+
+def describe_mentions(
+    spans: list[list[tuple[int, int]]], characters: list[list[str]], utterance: Tensor, speaker: Tensor
+) -> Mentions:
+    """The mentions of each dialogue, as inclusive spans, with what their strings and places say.
+
+    `utterance` and `speaker` are [B, C]; strings are compared in normalised form.
+    """
+    device = utterance.device
+    rows = [(number, start, end) for number, found in enumerate(spans) for start, end in sorted(set(found))]
+    index = torch.tensor(rows, dtype=torch.long, device=device).reshape(-1, 3)
+    dialogue, start, end = index.T.contiguous()
+    numbers: dict[str, int] = {}
+    texts = []
+    for number, first, last in rows:
+        texts.append(numbers.setdefault(normalise("".join(characters[number][first : last + 1])), len(numbers)))
+    strings = list(numbers)
+    text = torch.tensor(texts, dtype=torch.long, device=device)
+    persons = torch.tensor([person(string) for string in strings], dtype=torch.long, device=device)
+    return Mentions(
+        dialogue=dialogue,
+        start=start,
+        end=end,
+        utterance=utterance[dialogue, start],
+        speaker=speaker[dialogue, start],
+        text=text,
+        person=persons[text] if rows else text,
+        strings=strings,
+    )
+
+
+def antecedents_of(vectors: Tensor, queries: Tensor, dialogue: Tensor, top_k: int) -> Tensor:
+    """At most `top_k` earlier mentions of the same dialogue for each mention, [M, K], nearest first, -1 padding.
+
+    Where a dialogue has more, those of the highest coarse score `queries @ vectors.T` stay; scored in blocks of rows.
+    """
+    count = len(dialogue)
+    index = torch.arange(count, device=dialogue.device)
+    first = torch.searchsorted(dialogue, dialogue)  # `dialogue` is sorted: where each one's mentions begin
+    earlier = index - first
+    most = int(earlier.max()) if count else 0
+    width = min(most, top_k)
+    nearest = index[:, None] - 1 - torch.arange(width, device=dialogue.device)
+    antecedents = torch.where(nearest >= first[:, None], nearest, -1)
+    if most <= top_k:
+        return antecedents
+    with torch.no_grad():
+        crowded = (earlier > top_k).nonzero().flatten()
+        for low in range(0, len(crowded), ROWS):
+            rows = crowded[low : low + ROWS]
+            begin, end = int(first[rows[0]]), int(rows[-1])
+            scores = queries[rows] @ vectors[begin:end].T
+            columns = torch.arange(begin, end, device=dialogue.device)
+            allowed = (columns >= first[rows][:, None]) & (columns < rows[:, None])
+            best = scores.masked_fill(~allowed, float("-inf")).topk(top_k, dim=1).indices + begin
+            antecedents[rows] = best.sort(dim=1, descending=True).values
+    return antecedents
+
+
+def pair_features(mentions: Mentions, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Kind, speaker relation x persons, distance bucket and position of pairs (a mention, one before it), each [P]."""
+    person_first, person_second = mentions.person[first], mentions.person[second]
+    pronouns = (person_first > 0).long() + (person_second > 0).long()
+    same_text = mentions.text[first] == mentions.text[second]
+    kind = torch.full_like(first, PAIR_KINDS.index("other"))
+    kind[_contained(mentions, first, second, (pronouns == 0) & ~same_text)] = PAIR_KINDS.index("contains")
+    kind[same_text] = PAIR_KINDS.index("match")
+    kind[pronouns == 1] = PAIR_KINDS.index("entity_pronoun")
+    kind[pronouns == 2] = PAIR_KINDS.index("pronoun_pronoun")
+
+    same_speaker = (mentions.speaker[first] == mentions.speaker[second]).long()
+    relation = (same_speaker * len(PERSONS) + person_first) * len(PERSONS) + person_second
+    distance = torch.bucketize(
+        mentions.start[first] - mentions.start[second], torch.tensor(DISTANCES, device=first.device), right=True
+    )
+    position = (mentions.utterance[first] == mentions.utterance[second]).long()
+    position[mentions.start[first] <= mentions.end[second]] = 2
+    nested = (mentions.end[first] <= mentions.end[second]) | (mentions.start[first] == mentions.start[second])
+    position[(position == 2) & nested] = 3
+    return kind, relation, distance, position
+
+
+def _contained(mentions: Mentions, first: Tensor, second: Tensor, wanted: Tensor) -> Tensor:
+    """Which of the wanted pairs have one string inside the other; each pair of distinct strings is compared once."""
+    index = wanted.nonzero().flatten()
+    if len(index) == 0:
+        return index
+    number = len(mentions.strings)
+    codes, inverse = (mentions.text[first[index]] * number + mentions.text[second[index]]).unique(return_inverse=True)
+    strings = mentions.strings
+    held = [contains(strings[code // number], strings[code % number]) for code in codes.tolist()]
+    return index[torch.tensor(held, device=index.device)[inverse]]
+
+
+def clustering_loss(
+    antecedents: Tensor, scores: Tensor, entity: Tensor, dialogue: Tensor, count: int, kind: str = "bce"
+) -> Tensor:
+    """Loss of pair logits [M, K] against `entity` [M], the gold cluster's number in the batch (-1: a wrong mention).
+
+    "bce": binary cross-entropy, the mean over the pairs of a dialogue, then over all `count` dialogues. "marginal":
+    -log of the probability of the gold antecedents, or of none (logit 0), the mean over mentions, then over dialogues.
+    """
+    row, column = (antecedents >= 0).nonzero(as_tuple=True)
+    gold = (entity[row] == entity[antecedents[row, column]]) & (entity[row] >= 0)
+    if kind == "bce":
+        losses = F.binary_cross_entropy_with_logits(scores[row, column], gold.float(), reduction="none")
+        return dialogue_mean(losses, dialogue[row], count)
+    correct = torch.zeros_like(antecedents, dtype=torch.bool).index_put((row, column), gold)
+    none = F.pad(scores, (1, 0), value=0.0)
+    target = torch.cat([~correct.any(1, keepdim=True), correct], 1)
+    losses = none.logsumexp(1) - none.masked_fill(~target, float("-inf")).logsumexp(1)
+    return dialogue_mean(losses, dialogue, count)
+
+
+def close_clusters(antecedents: Tensor, scores: Tensor, threshold: float) -> list[int]:
+    """Each mention joins its best antecedent above the threshold. Returns the cluster of each mention, as the index of
+    its first mention; a mention that joins none and is joined by none is a cluster of one."""
+    count = len(antecedents)
+    if antecedents.shape[1] == 0:
+        return list(range(count))
+    best, column = scores.max(1)
+    chosen = antecedents.gather(1, column[:, None]).squeeze(1)
+    chosen = torch.where(best.sigmoid() > threshold, chosen, -1).tolist()
+    cluster = list(range(count))
+    for mention, antecedent in enumerate(chosen):  # antecedents come first, so their cluster is known
+        if antecedent >= 0:
+            cluster[mention] = cluster[antecedent]
+    return cluster

@@ -1,0 +1,160 @@
+"""The mention head: a start logit a character, then an end logit for each end that the start could have.
+
+As in Maverick (Martinelli et al., ACL 2024) the end is conditioned on its start and stays within the utterance, so that
+nested mentions are found. Pairs are scored by a biaffine form with a width bias over a band [C, W] of at most
+`max_mention_length` ends a start, in blocks: time and memory grow linearly with the dialogue.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["MentionHead", "band_mask", "dialogue_mean", "mention_labels", "mention_losses", "select_mentions"]
+
+BLOCK = 256  # starts scored at once
+PRIOR = -2.0  # initial bias of the start logit: most characters start nothing
+
+
+class MentionHead(nn.Module):
+    """Scores starts and spans.
+
+    Args:
+        hidden_size: Size of a character's state.
+        size: Size of the start and end representations.
+        max_length: W, the longest mention in characters.
+    """
+
+    def __init__(self, hidden_size: int, size: int, max_length: int, dropout: float) -> None:
+        super().__init__()
+        self.max_length = max_length
+        self.dropout = nn.Dropout(dropout)
+        self.start_hidden = nn.Linear(hidden_size, size)
+        self.start_score = nn.Linear(size, 1)
+        self.span_start = nn.Linear(hidden_size, size)
+        self.span_end = nn.Linear(hidden_size, size)
+        self.biaffine = nn.Linear(size, size, bias=False)
+        self.start_bias = nn.Linear(size, 1)
+        self.end_bias = nn.Linear(size, 1, bias=False)
+        self.width_bias = nn.Embedding(max_length, 1)
+
+    def forward(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """States [B, C, H] -> start logits [B, C], end logits [B, C, W] of the spans (start, start + w)."""
+        start_logits, starts, ends = self._represent(states)
+        return start_logits, self._score_band(starts, ends)
+
+    def score_spans(self, states: Tensor, dialogue: Tensor, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of given spans [M] of any length: of their starts, and of their ends given the starts."""
+        first, last = states[dialogue, start], states[dialogue, end]
+        start_logits, starts, _ = self._represent(first)
+        _, _, ends = self._represent(last)
+        width = (end - start).clamp(max=self.max_length - 1)
+        scores = (self.biaffine(starts) * ends).sum(-1) + self.start_bias(starts).squeeze(-1)
+        scores = scores + self.end_bias(ends).squeeze(-1) + self.width_bias(width).squeeze(-1)
+        return start_logits, scores.float()
+
+    def _represent(self, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        states = self.dropout(states)
+        start_logits = self.start_score(self.dropout(F.gelu(self.start_hidden(states)))).squeeze(-1)
+        starts = self.dropout(F.gelu(self.span_start(states)))
+        ends = self.dropout(F.gelu(self.span_end(states)))
+        return start_logits.float(), starts, ends
+
+    def _score_band(self, starts: Tensor, ends: Tensor) -> Tensor:
+        batch, length, _ = starts.shape
+        width = self.max_length
+        queries = self.biaffine(starts)
+        band = torch.arange(width, device=starts.device)
+        blocks = []
+        for low in range(0, length, BLOCK):
+            high = min(low + BLOCK, length)
+            keys = ends[:, low : min(high + width - 1, length)]
+            scores = queries[:, low:high] @ keys.transpose(1, 2) + self.end_bias(keys).transpose(1, 2)
+            column = torch.arange(high - low, device=starts.device)[:, None] + band  # beyond the last end: masked later
+            column = column.clamp(max=keys.shape[1] - 1).expand(batch, -1, -1)
+            blocks.append(scores.gather(2, column))
+        scores = torch.cat(blocks, 1) + self.start_bias(starts) + self.width_bias.weight.T
+        return scores.float()
+
+
+def band_mask(utterance: Tensor, max_length: int) -> Tensor:
+    """Which (start, start + w) lie within one utterance: [B, C] utterance numbers (-1 padding) -> bool [B, C, W]."""
+    ends = F.pad(utterance, (0, max_length - 1), value=-1).unfold(1, max_length, 1)
+    return (ends == utterance[..., None]) & (utterance >= 0)[..., None]
+
+
+def mention_labels(clusters: list[list[list[list[int]]]], shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+    """Gold starts [B, C] and spans [B, C, W] as floats, on the CPU. Mentions longer than W are left out."""
+    starts, spans = torch.zeros(shape[:2]), torch.zeros(shape)
+    index = [
+        (number, start, end - start)
+        for number, dialogue in enumerate(clusters)
+        for cluster in dialogue
+        for start, end in cluster
+        if end - start < shape[2]
+    ]
+    if index:
+        dialogue, start, width = torch.tensor(index).T
+        starts[dialogue, start] = 1.0
+        spans[dialogue, start, width] = 1.0
+    return starts, spans
+
+
+def mention_losses(
+    start_logits: Tensor,
+    end_logits: Tensor,
+    mask: Tensor,
+    starts: Tensor,
+    spans: Tensor,
+    end_starts: str,
+    threshold: float,
+) -> tuple[Tensor, Tensor]:
+    """Binary cross-entropies of starts and of ends given starts, each a mean over dialogues of the mean in a dialogue.
+
+    The ends are trained on the gold starts; with "predicted" also on the starts that the model would follow now, none
+    of whose ends is right, as decoding meets them; with "all" on every start.
+    """
+    characters = mask[..., 0]
+    loss_start = F.binary_cross_entropy_with_logits(start_logits, starts, reduction="none")
+    if end_starts == "all":
+        followed = characters
+    else:
+        followed = starts > 0
+        if end_starts == "predicted":
+            followed = followed | (start_logits.detach().sigmoid() > threshold)
+    pairs = mask & followed[..., None]
+    loss_end = F.binary_cross_entropy_with_logits(end_logits, spans, reduction="none")
+    return _masked_mean(loss_start, characters), _masked_mean(loss_end.flatten(1), pairs.flatten(1))
+
+
+def select_mentions(
+    start_logits: Tensor, end_logits: Tensor, mask: Tensor, threshold: float, per_character: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The mentions that the cascade finds: start, then end given start, both above the threshold.
+
+    Returns the dialogue, start and inclusive end of each, [M], ordered by these. Where a dialogue has more than
+    `per_character` mentions a character, those of the highest probability stay.
+    """
+    start, end = start_logits.sigmoid(), end_logits.sigmoid()
+    found = mask & (start > threshold)[..., None] & (end > threshold)
+    limits = (mask[..., 0].sum(1).float() * per_character).ceil().long()
+    for number in (found.flatten(1).sum(1) > limits).nonzero().flatten().tolist():
+        scores = torch.where(found[number], start[number, :, None] * end[number], -1.0).flatten()
+        kept = torch.zeros_like(scores, dtype=torch.bool)
+        kept[scores.topk(int(limits[number])).indices] = True
+        found[number] = kept.view_as(found[number])
+    dialogue, first, width = found.nonzero(as_tuple=True)
+    return dialogue, first, first + width
+
+
+def dialogue_mean(values: Tensor, dialogue: Tensor, count: int) -> Tensor:
+    """Mean over `count` dialogues of the mean of the values [P] of each; a dialogue without values counts as zero."""
+    sums = values.new_zeros(count).index_add(0, dialogue, values)
+    numbers = values.new_zeros(count).index_add(0, dialogue, torch.ones_like(values))
+    return (sums / numbers.clamp(min=1)).mean()
+
+
+def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    values = torch.where(mask, values, 0.0)
+    return (values.sum(1) / mask.sum(1).clamp(min=1)).mean()
