@@ -5,6 +5,8 @@ Every command imports its room when it runs, so that `--help` answers at once. E
 """
 
 import sys
+from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -21,6 +23,18 @@ app = typer.Typer(
 @app.callback()
 def _root(debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error.")) -> None:
     """Options before the command hold for every command."""
+
+
+@app.command()
+def sample(
+    output: Annotated[Path, typer.Option(help="Folder to write: annotation files, frames and faces_all.")],
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+    dialogues: Annotated[int, typer.Option(help="How many dialogues; at least 12.")] = 480,
+) -> None:
+    """Write the embedded sample: a synthetic corpus with pictures, in upstream's own file format."""
+    from .sample import write_sample
+
+    typer.echo(f"wrote {dialogues} dialogues to {write_sample(output, seed=seed, dialogues=dialogues)}")
 
 
 def main() -> None:

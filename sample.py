@@ -1,0 +1,275 @@
+"""The embedded default: a small synthetic corpus with pictures, written in upstream's own file format from a seed.
+
+Two speakers talk about people in a video frame of two to four drawn heads. Who is meant can be told in one way only:
+read the description (戴红帽子的男生) and look for the head it fits.
+
+- The head spoken of is drawn uniformly, and only then described, by something that no other head of the frame has.
+- Heads of one frame share the gender. The order of the regions (that of their labels) and of the places is random.
+- No name and no combination of visible attributes occurs in two of the splits.
+"""
+
+import hashlib
+import json
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+
+from .corpus.atomic import atomic_folder
+from .sample_language import (
+    GIVEN,
+    NICKNAMES,
+    PHRASES,
+    SCENARIOS,
+    SURNAMES,
+    Reference,
+    Scenario,
+    Trait,
+    attribute_words,
+    make_title,
+    speak,
+)
+from .sample_pictures import Look, draw_frame, random_look
+
+__all__ = ["attribute_words", "make_dialogues", "write_sample"]
+
+SPLITS = ["train", "train", "train", "train", "val", "test"]
+TYPES = ["celeb", "no_celeb"]
+WITHOUT_PICTURE = 0.1  # share of dialogues
+TWO_TRAITS = 0.3  # share of descriptions that name two attributes
+ANNOTATIONS, SPLIT, TITLES = "all_textual_and_visual_annotations_format.jsonl", "split.jsonl", "video_titles.jsonl"
+OWNED = [ANNOTATIONS, SPLIT, TITLES, "frames/*/*.jpg", "faces_all/*.jpg"]  # a folder with anything else is not replaced
+ANNOTATORS_FOLDER = "/data/annotation/tiktalk_sample"  # upstream's records carry such paths; only file names count
+
+
+@dataclass
+class Person:
+    """Somebody of one split, with a name and a look of his own."""
+
+    name: str
+    short: str
+    look: Look
+    celebrity: bool
+
+
+@dataclass
+class Head:
+    """A region: whose it is, and the label that clusters refer to."""
+
+    person: Person
+    label: str
+    box: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Dialogue:
+    """One record before it is written. `heads` is empty where the dialogue has no picture."""
+
+    doc_key: str
+    video_type: str
+    split: str
+    title: str
+    sentences: list[str]
+    clusters: list[list[list[int]]]
+    labels: list[str]
+    heads: list[Head]
+    frame: int
+    scenario: Scenario
+
+
+def write_sample(output: Path, seed: int = 0, dialogues: int = 480) -> Path:
+    """Write the sample corpus into `output` (replaced as a whole) and return it.
+
+    Files: `all_textual_and_visual_annotations_format.jsonl`, `split.jsonl`, `video_titles.jsonl`,
+    `frames/<doc_key>/*.jpg` and `faces_all/*.jpg`. The same seed and number of dialogues give the same bytes.
+    Two thirds are `train`, a sixth each `val` and `test`; half of each are `celeb`.
+    Raises ValueError for fewer than 12 dialogues: one of each split and type is the least.
+    """
+    planned = make_dialogues(seed, dialogues)
+    with atomic_folder(output, owned=OWNED) as folder:
+        _write(folder, planned, seed)
+    return Path(output)
+
+
+def make_dialogues(seed: int = 0, dialogues: int = 480) -> list[Dialogue]:
+    """The corpus before it is drawn: heads without boxes."""
+    if dialogues < 12:
+        raise ValueError(f"dialogues is {dialogues}: the sample needs at least 12, one of each split and video type")
+    rng = random.Random(f"sample {seed}")
+    keys = rng.sample(range(6 * 10**18, 7 * 10**18), dialogues)
+    casts = {split: _celebrities(split, max(12, dialogues // 6), seed, rng) for split in dict.fromkeys(SPLITS)}
+    kinds = [(TYPES[n % 2], SPLITS[n // 2 % 6]) for n in range(dialogues)]
+    rng.shuffle(kinds)
+    return [_dialogue(str(key), *kind, casts[kind[1]], seed, rng) for key, kind in zip(keys, kinds, strict=True)]
+
+
+def _dialogue(doc_key: str, video_type: str, split: str, cast: list[Person], seed: int, rng: random.Random) -> Dialogue:
+    scenario = rng.choices(SCENARIOS, [scenario.weight for scenario in SCENARIOS])[0]
+    gender = rng.choice("mf")
+    candidates = [person for person in cast if person.look.gender == gender]
+
+    def anyone() -> Person:
+        return rng.choice(candidates) if video_type == "celeb" else _person(split, gender, False, seed, rng)
+
+    everyone = _group(rng.choice([2, 3, 4]), anyone)
+    looks = [person.look for person in everyone]
+    order = list(range(len(everyone)))
+    rng.shuffle(order)  # who of them is p and who is q
+    people = {key: _described(everyone[n], looks, rng) for key, n in zip("pq", order, strict=False)}
+    stranger = _someone_else(everyone, anyone)
+    people["x"] = Reference(gender, stranger.name, stranger.short)
+    absent = sorted(set(PHRASES) - {trait for look in looks for trait in look.traits()} - _GENDERED[gender])
+    people["n"] = Reference(gender, stranger.name, stranger.short, [rng.choice(absent)])
+
+    sentences, clusters = speak(scenario, people, rng)
+    heads = [Head(person, f"C{n}") for n, person in enumerate(everyone, 1)]
+    labels = {key: heads[n].label for key, n in zip("pq", order, strict=False)}
+    if rng.random() < WITHOUT_PICTURE:
+        heads, labels = [], {}
+    names = [person.name for person in everyone] if video_type == "celeb" else []
+    return Dialogue(
+        doc_key=doc_key,
+        video_type=video_type,
+        split=split,
+        title=make_title(rng.sample(names, min(2, len(names))), rng),
+        sentences=sentences,
+        clusters=list(clusters.values()),
+        labels=[labels.get(key, "none") for key in clusters],
+        heads=heads,
+        frame=rng.randint(1, 900),
+        scenario=scenario,
+    )
+
+
+def _group(size: int, anyone: Callable[[], Person]) -> list[Person]:
+    """`size` different persons of whom each has an attribute that the others lack."""
+    while True:
+        people = [anyone() for _ in range(size)]
+        looks = [person.look for person in people]
+        if len({person.name for person in people}) == size and all(_telling(look, looks) for look in looks):
+            return people
+
+
+def _someone_else(people: list[Person], anyone: Callable[[], Person]) -> Person:
+    names = {person.name for person in people}
+    while True:
+        person = anyone()
+        if person.name not in names:
+            return person
+
+
+def _described(person: Person, looks: list[Look], rng: random.Random) -> Reference:
+    """The person with words that fit no other look of the frame: one attribute, or two that only together tell."""
+    telling = _telling(person.look, looks)
+    traits = [rng.choice(telling)]
+    if rng.random() < TWO_TRAITS:
+        pairs = [pair for pair in combinations(person.look.traits(), 2) if pair[0][0] != pair[1][0]]
+        joint = [pair for pair in pairs if not set(pair) & set(telling) and _fits(pair, looks) == 1]
+        if joint:
+            traits = list(rng.choice(joint))
+    return Reference(person.look.gender, person.name, person.short, traits)
+
+
+def _telling(look: Look, looks: list[Look]) -> list[Trait]:
+    return [trait for trait in look.traits() if _fits([trait], looks) == 1]
+
+
+def _fits(traits: Iterable[Trait], looks: list[Look]) -> int:
+    return sum(set(traits) <= set(look.traits()) for look in looks)
+
+
+_GENDERED = {"m": {("extra", "earrings")}, "f": {("extra", "beard")}}
+
+
+def _celebrities(split: str, number: int, seed: int, rng: random.Random) -> list[Person]:
+    """Known people of one split, as many women as men; they come back in several of its dialogues."""
+    cast: dict[str, Person] = {}
+    while len(cast) < number:
+        person = _person(split, "mf"[len(cast) % 2], True, seed, rng)
+        cast.setdefault(person.name, person)
+    return list(cast.values())
+
+
+def _person(split: str, gender: str, celebrity: bool, seed: int, rng: random.Random) -> Person:
+    given = _until(split, seed, lambda: "".join(rng.sample(GIVEN, rng.choice([1, 2, 2, 2]) if celebrity else 1)))
+    look = _until(split, seed, lambda: random_look(gender, rng))
+    nickname = rng.choice(NICKNAMES) + given
+    if not celebrity:
+        return Person(nickname, nickname, look, celebrity)
+    return Person(rng.choice(SURNAMES) + given, given if len(given) == 2 else nickname, look, celebrity)
+
+
+def _until(split: str, seed: int, draw: Callable):
+    """Draw until the value is one of this split: its digest says whose it is, so no two splits share one."""
+    while True:
+        value = draw()
+        digest = hashlib.sha256(f"{seed} {value}".encode()).digest()
+        if SPLITS[int.from_bytes(digest[:4], "big") % len(SPLITS)] == split:
+            return value
+
+
+def _write(output: Path, dialogues: list[Dialogue], seed: int) -> None:
+    rng = random.Random(f"pictures {seed}")
+    (output / "frames").mkdir()
+    (output / "faces_all").mkdir()
+    for dialogue in dialogues:
+        if dialogue.heads:
+            _draw(output, dialogue, rng)
+    splits = [{"video_id": d.doc_key, "video_type": d.video_type, "split": d.split} for d in dialogues]
+    titles = [{"video_id": d.doc_key, "title": d.title} for d in dialogues]
+    _write_lines(output / ANNOTATIONS, map(_record, dialogues))
+    _write_lines(output / SPLIT, splits)
+    _write_lines(output / TITLES, titles)
+
+
+def _draw(output: Path, dialogue: Dialogue, rng: random.Random) -> None:
+    places = rng.sample(dialogue.heads, len(dialogue.heads))
+    image, boxes = draw_frame([head.person.look for head in places], rng)
+    for head, box in zip(places, boxes, strict=True):
+        head.box = box
+        image.crop(box).save(output / "faces_all" / _region_name(dialogue, head), quality=90)
+    folder = output / "frames" / dialogue.doc_key
+    folder.mkdir()
+    image.save(folder / _frame_name(dialogue), quality=90)
+
+
+def _record(dialogue: Dialogue) -> dict:
+    """One line of the annotation file, keys and shapes as upstream's newest generation has them."""
+    first = len(dialogue.sentences[0])
+    text = "".join(dialogue.sentences)
+    return {
+        "doc_key": dialogue.doc_key,
+        "genre": "wb",
+        "sentences": [list(sentence) for sentence in dialogue.sentences],
+        "clusters": dialogue.clusters,
+        "clusters_str": [[text[start : end + 1] for start, end in cluster] for cluster in dialogue.clusters],
+        "speaker_ids": [[speaker] * len(s) for speaker, s in zip("AB", dialogue.sentences, strict=True)],
+        "sentence_map": [[number] * len(s) for number, s in enumerate(dialogue.sentences)],
+        "subtoken_map": [list(range(first)), list(range(first, len(text)))],
+        "entity_label": dialogue.labels,
+        "visual_annotations": [_annotation(dialogue, head) for head in dialogue.heads],
+    }
+
+
+def _annotation(dialogue: Dialogue, head: Head) -> dict:
+    return {
+        "cur_frame": dialogue.frame,
+        "cur_frame_path": f"{ANNOTATORS_FOLDER}/frames/{dialogue.doc_key}/{_frame_name(dialogue)}",
+        "bbox": head.box,
+        "box_labels": head.label,
+        "if_celebrity": head.person.name if head.person.celebrity else "",
+        "region_image_path": f"{ANNOTATORS_FOLDER}/faces_all/{_region_name(dialogue, head)}",
+    }
+
+
+def _frame_name(dialogue: Dialogue) -> str:
+    return f"{dialogue.doc_key}_{dialogue.frame}_1.jpg"
+
+
+def _region_name(dialogue: Dialogue, head: Head) -> str:
+    return f"{dialogue.doc_key}_{dialogue.frame}_1_{head.label}.jpg"
+
+
+def _write_lines(path: Path, rows: Iterable[dict]) -> None:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")

@@ -1,0 +1,243 @@
+"""What the sample corpus says: scenarios of two utterances, filled with words and references to persons.
+
+A scenario is written in a small markup, filled in two steps. First every `{slot}` is replaced, by a random filler of
+`WORDS` or by a reference to a person; then `[key:text]` marks a mention of the cluster `key`, and may hold others:
+
+    "[m:{you}妈妈]说{p}{good}"  ->  "[m:[B:你]妈妈]说[p:戴红帽子的男生]跳得真好"
+
+`{me}` and `{you}` follow the speaker: 我 of the one is 你 of the other. References to a person `p`:
+
+    {p}        the described person, 戴红帽子的男生          {p.name}   the full name, or a nickname
+    {p.named}  the same with the name, 戴红帽子的林晓雨       {p.short}  the given name
+    {p.he}     他 or 她                                    {p.look}   戴着红帽子: a description, not a mention
+
+`p` and `q` are seen in the picture, `n` is described but absent, `x` has a name and no description.
+Every description has four characters (five after the mention, 戴着红帽子), so that masking it hides its length too.
+"""
+
+import random
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+Trait = tuple[str, str]
+"""(part of the look, its value), as ("hat_colour", "红")."""
+
+COLOURS = {"hat_colour": "红黄绿蓝紫", "hair_colour": "黑黄红蓝白", "clothes": "红黄绿蓝紫黑"}
+
+# verb and object of each trait: 戴 + 红帽子, or 戴着红帽子
+PHRASES: dict[Trait, tuple[str, str]] = {
+    **{("hat_colour", colour): ("戴", f"{colour}帽子") for colour in COLOURS["hat_colour"]},
+    **{("hair_colour", colour): ("染", f"{colour}头发") for colour in COLOURS["hair_colour"]},
+    **{("clothes", colour): ("穿", f"{colour}衣服") for colour in COLOURS["clothes"]},
+    ("hat", "cap"): ("戴", "鸭舌帽"),
+    ("hat", "beanie"): ("戴", "毛线帽"),
+    ("hat", "tall"): ("戴", "高礼帽"),
+    ("hair", "short"): ("留", "短头发"),
+    ("hair", "long"): ("留", "长头发"),
+    ("hair", "curly"): ("留", "卷头发"),
+    ("eyewear", "glasses"): ("戴", "圆眼镜"),
+    ("eyewear", "sunglasses"): ("戴", "大墨镜"),
+    ("extra", "mask"): ("戴", "大口罩"),
+    ("extra", "beard"): ("留", "大胡子"),
+    ("extra", "earrings"): ("戴", "大耳环"),
+}
+
+SURNAMES = "王李张刘陈杨赵周吴徐孙朱胡郭何林罗郑梁宋"
+GIVEN = "晓雨子涵浩宇欣怡俊杰梓萱思远嘉琪天佑诗瑶文博雅静志鹏"
+NICKNAMES = "小阿老"
+
+NOUNS = {
+    "m": ["男生", "男生", "小伙子", "小哥哥", "帅哥", "大哥"],
+    "f": ["女生", "女生", "姑娘", "小姐姐", "美女", "女孩"],
+}
+PRONOUNS = {"m": "他", "f": "她"}
+POINTERS = ["", "", "", "那个", "这个"]
+
+# What a slot may be filled with. 我的天, 你懂的, 吉他, 其他, 自我, 教练车 and the like look like mentions and are none.
+FILLERS = """
+z: 哈哈， 说真的， 我的天， 妈呀， 救命， 循环十遍了， 人山人海的， 其他不说， 你懂的，
+t: ！ 哈哈 ，绝了 ，吉他也好听 ，其他都不重要 ，人气肯定高 ，等一个导演剪辑版 ，不愧是主持人大赛
+good: 跳得真好 笑起来真好看 唱歌好好听 演得真像 很抢镜 太可爱了 一看就练过 表情绝了 好有气质 走路带风
+good: 反应好快 越看越顺眼 好会接梗 弹吉他好酷 很有人气 自我介绍好逗 动作真标准 声音好温柔 太拼了 眼神好戏
+agree: 哈哈笑死了 确实 说得太对了 这也太好笑了 评论区都是人才 同款感受 真的绝了 看了十遍还想看 人生如戏啊
+agree: 我的天，太真实了 吉他响起来就哭了 其他视频都不香了 大家快来看 谁懂啊 有人知道背景音乐吗 男生宿舍集体沉默
+thing: 这只猫怎么一直盯着镜头 那条狗比人还忙 这首歌叫什么名字 背景音乐好上头 这个吉他多少钱 教练车都比这快
+thing: 迷你音箱在哪买的 男生宿舍原来长这样 导演剪辑版什么时候出 名人名言看多了吧 这道菜看着真香 那盆花是真的吗
+self: 看了十遍 笑了一整天 今天第一次刷到 已经截图了 关注很久了 真的会谢 也想去现场 差点笑出声 蹲了一晚上
+both: 配合得真好 跳得好整齐 站在一起真养眼 太有默契了 笑得停不下来 是不是吵架了 唱得都不错 谁更厉害
+kin: 妈妈 爸爸 姐姐 弟弟 同学 室友 朋友 老师 奶奶
+act: 也来看直播了 看到要生气了 笑得好开心 会同意吗 怎么没出镜 肯定很骄傲 做饭好吃吗 也会跳舞 在旁边偷笑
+role: 摄影师 主持人 导演 教练 邻居 老板 化妆师 司机
+roleact: 该加鸡腿了 太难了 手都抖了 才是最累的 忍不住笑了 今天好安静 在想什么呢
+thanks: 会继续努力的 练了好久呢 其实很紧张 回去再练练 都不好意思了
+gone: 怎么没来 去哪了 什么时候回来 这期请假了吗 不在好可惜
+title: 周末一起来跳舞 今天的现场太热闹 看到最后有惊喜 这段舞学了三天 一秒回到夏天 排练花絮来了 猜猜谁先笑场
+tag: 日常 街舞 搞笑 音乐现场 花絮 校园 挑战
+"""
+WORDS: dict[str, list[str]] = {"z": [""] * 4, "t": [""] * 5}
+for _slot_words in FILLERS.split("\n")[1:-1]:
+    _name, _, _words = _slot_words.partition(": ")
+    WORDS.setdefault(_name, []).extend(_words.split())
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Two utterances in the markup; `speaker` says that the person `p` is the speaker A or B himself."""
+
+    weight: int
+    first: str
+    second: str
+    speaker: str = ""
+    context_only: bool = False  # no mention of p carries the description
+
+    @property
+    def text(self) -> str:
+        return self.first + self.second
+
+
+SCENARIOS = [
+    # one person, said once
+    Scenario(4, "{z}{p}{good}{t}", "{agree}"),
+    Scenario(3, "{agree}", "{z}{p}{good}{t}"),
+    Scenario(2, "{z}有人认识{p}吗", "{agree}"),
+    Scenario(3, "{thing}", "{z}{p}{good}{t}"),
+    Scenario(2, "{z}{p}{good}", "{thing}"),
+    Scenario(3, "{p}{good}，{me}{self}", "{agree}"),
+    Scenario(2, "{z}{p}{good}{t}", "{me}{self}"),
+    # two persons, said once
+    Scenario(7, "{z}{p}和{q}{both}", "{agree}"),
+    Scenario(7, "{z}{p}{good}{t}", "{z}{q}也{good}"),
+    Scenario(4, "{z}{p}{good}，{q}{good}", "{agree}"),
+    Scenario(4, "{z}注意看{p}，{good}", "{q}才{good}"),
+    Scenario(3, "{p}和{q}{both}", "{me}{self}"),
+    Scenario(3, "{me}投{p}一票", "{me}投{q}"),
+    Scenario(3, "{you}喜欢{p}还是{q}", "{me}都喜欢"),
+    Scenario(3, "{p}一直在看{q}{t}", "{thing}"),
+    Scenario(3, "{p}{good}，{q}都看呆了", "[r:{role}]{roleact}"),
+    # the same person again
+    Scenario(4, "{z}{p}{good}", "{p.he}{good}{t}"),
+    Scenario(3, "{z}{p}{good}，{p.he}{good}", "{agree}"),
+    Scenario(2, "{z}{p}{good}", "{p.he}{good}，{me}{self}"),
+    Scenario(2, "{p}{good}，{p.he}叫什么名字", "{me}也想知道"),
+    # a speaker is the person in the picture: 我 and 你 flip
+    Scenario(3, "{p}，{you}{good}", "谢谢，{me}{thanks}", speaker="B"),
+    Scenario(2, "{p}，{you}{good}", "{agree}", speaker="B"),
+    Scenario(3, "{me}就是{p}{t}", "原来是{you}啊，{you}{good}", speaker="A"),
+    Scenario(2, "{me}就是{p}，{me}{thanks}", "{q}{good}", speaker="A"),
+    # speakers among themselves
+    Scenario(2, "{me}{self}，{you}呢", "{me}{self}，{p}{good}"),
+    Scenario(2, "{me}{self}", "{you}不是一个人，{p}{good}"),
+    # nested
+    Scenario(3, "{z}[m:{p}的{kin}]{act}", "{agree}"),
+    Scenario(3, "{z}[m:{p}的{kin}]{act}", "{q}{good}"),
+    Scenario(2, "[m:{you}{kin}]{act}", "{me}{self}，{p}{good}"),
+    Scenario(2, "[m:{me}{kin}]说{p}{good}", "[m:{you}{kin}]说得对"),
+    Scenario(2, "[m:{me}{kin}]说{p}{good}", "{agree}"),
+    Scenario(2, "{z}{p}{good}", "[m:{p.he}{kin}]{act}"),
+    # names
+    Scenario(3, "{p}是{p.name}吧", "{agree}"),
+    Scenario(3, "{z}{p.named}{good}", "{p.short}{good}{t}"),
+    Scenario(3, "{z}{p.named}{good}{t}", "{agree}"),
+    Scenario(3, "{z}{p.named}和{q}{both}", "{agree}"),
+    Scenario(2, "{z}{p}是不是{p.name}", "是的，{p.he}{good}"),
+    Scenario(3, "{p.name}{p.look}，{good}", "{agree}", context_only=True),
+    Scenario(2, "{p.name}今天{p.look}", "{p.he}{good}{t}", context_only=True),
+    Scenario(2, "{x.name}{gone}", "{p}{good}{t}"),
+    Scenario(2, "{z}{p.named}{good}", "{x.name}{gone}"),
+    # nobody of the picture
+    Scenario(1, "{x.name}{gone}", "{x.he}{good}，{me}{self}"),
+    Scenario(2, "[r:{role}]{roleact}{t}", "{p}{good}"),
+    Scenario(1, "{z}[r:{role}]{roleact}", "{agree}"),
+    Scenario(1, "[m:{you}{kin}]{act}", "{agree}"),
+    Scenario(2, "{z}上期{n}{gone}", "{p}{good}"),
+    Scenario(1, "{z}上期{n}{gone}", "{agree}"),
+]
+
+
+@dataclass
+class Reference:
+    """How a person may be spoken of. `traits` describe him; none of his words is left to chance after this."""
+
+    gender: str
+    name: str
+    short: str
+    traits: Sequence[Trait] = ()
+
+    def said(self, form: str, rng: random.Random) -> str:
+        """The words of one reference (`""`, `named`, `name`, `short`, `he` or `look`)."""
+        if form in ("name", "short"):
+            return self.name if form == "name" else self.short
+        if form == "he":
+            return PRONOUNS[self.gender]
+        phrases = [PHRASES[trait] for trait in self.traits]
+        if form == "look":
+            return "".join(f"{verb}着{thing}" for verb, thing in phrases)
+        description = "".join(verb + thing for verb, thing in phrases) + "的"
+        if form == "named":
+            return description + self.name
+        return rng.choice(POINTERS) + description + rng.choice(NOUNS[self.gender])
+
+
+def speak(scenario: Scenario, people: dict[str, Reference], rng: random.Random) -> tuple[list[str], dict[str, list]]:
+    """Fill a scenario.
+
+    Returns the two utterances and the clusters: key -> mentions as (start, end) over the two utterances joined, end
+    inclusive; in order of the first mention.
+    """
+    texts: list[str] = []
+    mentions: list[tuple[int, int, str]] = []
+    for number, template in enumerate((scenario.first, scenario.second)):
+        filled = fill(template, lambda slot, number=number: _slot(slot, "AB"[number], scenario, people, rng))
+        text, found = read_markup(filled)
+        offset = len("".join(texts))
+        mentions += [(start + offset, end + offset, key) for start, end, key in found]
+        texts.append(text)
+    clusters: dict[str, list] = {}
+    for start, end, key in sorted(mentions, key=lambda m: (m[0], -m[1])):
+        clusters.setdefault(key, []).append([start, end])
+    return texts, clusters
+
+
+def fill(template: str, value: Callable[[str], str]) -> str:
+    """Replace every `{slot}` of a template."""
+    return re.sub(r"\{([^}]+)\}", lambda match: value(match.group(1)), template)
+
+
+def read_markup(marked: str) -> tuple[str, list[tuple[int, int, str]]]:
+    """`[key:text]`, possibly nested -> the plain text and (start, end inclusive, key) of every mention."""
+    plain: list[str] = []
+    found: list[tuple[int, int, str]] = []
+    opened: list[tuple[int, str]] = []
+    for piece in re.findall(r"\[\w+:|\]|[^\[\]]", marked):
+        if piece.startswith("["):
+            opened.append((len(plain), piece[1:-1]))
+        elif piece == "]":
+            start, key = opened.pop()
+            found.append((start, len(plain) - 1, key))
+        else:
+            plain.append(piece)
+    return "".join(plain), found
+
+
+def make_title(names: Sequence[str], rng: random.Random) -> str:
+    """A video title with its hash tags; of persons it says at most the names."""
+    tags = [*names, *rng.sample(WORDS["tag"], 2)]
+    return " ".join([rng.choice(WORDS["title"]), *(f"#{tag}" for tag in tags)])
+
+
+def attribute_words() -> list[str]:
+    """Every wording of a visible attribute in the sample, longest first: mask them, and no text tells who is meant."""
+    words = {f"{verb}{link}{thing}" for verb, thing in PHRASES.values() for link in ("", "着")}
+    return sorted(words, key=lambda word: (-len(word), word))
+
+
+def _slot(slot: str, speaker: str, scenario: Scenario, people: dict[str, Reference], rng: random.Random) -> str:
+    if slot in ("me", "you"):
+        who = speaker if slot == "me" else "BA"["AB".index(speaker)]
+        return f"[{'p' if who == scenario.speaker else who}:{'我' if slot == 'me' else '你'}]"
+    if slot in WORDS:
+        return rng.choice(WORDS[slot])
+    key, _, form = slot.partition(".")
+    words = people[key].said(form, rng)
+    return words if form == "look" else f"[{key}:{words}]"
