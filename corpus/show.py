@@ -1,0 +1,120 @@
+"""A dialogue in the terminal: every mention in the colour of its cluster, brackets for those who see no colours."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from .records import mention_text, tokens_of
+
+# Twelve colours that read on dark and on light backgrounds; clusters beyond the twelfth start again, underlined.
+COLOURS = (
+    "red", "dodger_blue1", "green4", "magenta", "dark_orange3", "dark_cyan",
+    "medium_purple", "deep_pink4", "gold3", "steel_blue", "chartreuse4", "indian_red",
+)  # fmt: skip
+_SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+
+
+def cluster_style(number: int) -> str:
+    """The rich style of the cluster with this number, counted from 0."""
+    return f"bold {COLOURS[number % len(COLOURS)]}" + (" underline" if number >= len(COLOURS) else "")
+
+
+def colour_dialogue(
+    sentences: Sequence[str] | Sequence[Sequence[str]],
+    clusters: Sequence[Sequence[Sequence[int]]],
+    speakers: Sequence[str] | None = None,
+) -> Text:
+    """One line an utterance: speaker, then the text with mentions as `[云升]₁`, numbered and coloured by cluster.
+
+    Args:
+        sentences: the utterances, each a string or a list of tokens.
+        clusters: mentions `[start, end]`, token offsets over the whole dialogue, end inclusive.
+        speakers: one an utterance; None leaves them out.
+
+    Raises:
+        ValueError: a mention outside the dialogue.
+    """
+    total = sum(len(sentence) for sentence in sentences)
+    starts: dict[int, list[tuple[int, int]]] = {}  # token -> (end, cluster) of the mentions that start there
+    for number, cluster in enumerate(clusters):
+        for start, end in cluster:
+            if not 0 <= start <= end < total:
+                raise ValueError(
+                    f"cluster {number} has the mention [{start}, {end}], but the dialogue has {total} tokens"
+                )
+            starts.setdefault(start, []).append((end, number))
+
+    text = Text()
+    token_number = 0
+    open_mentions: list[tuple[int, int]] = []  # innermost last
+    for utterance, sentence in enumerate(sentences):
+        if utterance:
+            text.append("\n")
+        if speakers is not None:
+            text.append(f"{speakers[utterance]}  ", style="dim")
+        for token in sentence:
+            for end, number in sorted(starts.get(token_number, ()), reverse=True):
+                text.append("[", style=cluster_style(number))
+                open_mentions.append((end, number))
+            text.append(token, style=cluster_style(open_mentions[-1][1]) if open_mentions else "")
+            for mention in [mention for mention in reversed(open_mentions) if mention[0] == token_number]:
+                open_mentions.remove(mention)
+                text.append(f"]{str(mention[1] + 1).translate(_SUBSCRIPTS)}", style=cluster_style(mention[1]))
+            token_number += 1
+    return text
+
+
+def show_record(record: dict[str, Any]) -> RenderableType:
+    """A whole record: where it stands in the corpus, its title, the coloured dialogue, its clusters and their boxes."""
+    heading = Text()
+    heading.append(record["doc_key"], style="bold")
+    heading.append(f"  {record['video_type']} · {record['split']}\n", style="dim")
+    if record["video_title"]:
+        heading.append(record["video_title"], style="italic")
+        heading.append("\n")
+    speakers = [speaker[0] if speaker else "" for speaker in record["speaker_ids"]]
+    dialogue = colour_dialogue(record["sentences"], record["clusters"], speakers)
+
+    boxes = Counter(box["box_labels"] for box in record["visual_annotations"])
+    names = {box["box_labels"]: box["celebrity"] for box in record["visual_annotations"] if box["celebrity"] != "none"}
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("cluster", "mentions", "label", "boxes", "celebrity"):
+        table.add_column(column)
+    tokens = tokens_of(record)
+    for number, (cluster, label) in enumerate(zip(record["clusters"], record["entity_labels"], strict=True)):
+        mentions = " · ".join(mention_text(tokens, mention) for mention in cluster)
+        boxed = "" if label == "none" else str(boxes[label])
+        cells = (str(number + 1), mentions, label, boxed, names.get(label, ""))
+        table.add_row(
+            *(Text(cell, style=cluster_style(number) if column < 2 else "") for column, cell in enumerate(cells))
+        )
+    unlabelled = {label: count for label, count in boxes.items() if label not in record["entity_labels"]}
+    parts: list[RenderableType] = [heading, dialogue, Text(), table]
+    if unlabelled:
+        listed = ", ".join(f"{label} ({count})" for label, count in sorted(unlabelled.items()))
+        parts.append(Text(f"boxes of no cluster: {listed}", style="dim"))
+    return Group(*parts)
+
+
+def find_record(records: Iterable[dict[str, Any]], doc_key: str) -> dict[str, Any]:
+    """The record of this doc_key.
+
+    Raises:
+        ValueError: there is none; the message names doc_keys that are near.
+    """
+    import difflib
+
+    seen = []
+    for record in records:
+        if record["doc_key"] == doc_key:
+            return record
+        seen.append(record["doc_key"])
+    near = difflib.get_close_matches(doc_key, seen, n=3, cutoff=0.8) or seen[:3]
+    raise ValueError(
+        f"no dialogue has the doc_key {doc_key!r} among the {len(seen)} of this corpus; there are for instance "
+        f"{', '.join(near) or 'none at all'}"
+    )

@@ -1,0 +1,231 @@
+"""The figures of the corpus: the table of upstream's README, measured, beside what was published; histograms."""
+
+import json
+import struct
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from .atomic import atomic_folder
+
+SPLITS = ("train", "validation", "test")
+GROUPS = ("celeb", "no_celeb", "all")
+FIGURE_FILES = ("statistics.json", "cluster_sizes.png", "mentions.png", "mention_lengths.png", "boxes.png")
+
+# Upstream's README: its table, whose boxes agree neither with its own text (958) nor with a released file (881 that
+# belong to a cluster).
+PUBLISHED = {
+    "celeb": {"dialogues": 338, "mentions": 731, "clusters": 488, "boxes": 426},
+    "all": {"dialogues": 1012, "minutes": 519.65, "mentions": 2179, "clusters": 1435, "boxes": 955},
+}
+
+
+@dataclass
+class Counts:
+    """What is counted over a set of dialogues; the counters are histograms (value -> how often)."""
+
+    dialogues: int = 0
+    seconds: float | None = None  # of the videos found; None where no video folder was named
+    videos: int = 0
+    tokens: int = 0
+    mentions: int = 0
+    clusters: int = 0
+    singletons: int = 0
+    boxes: int = 0  # that belong to a cluster
+    boxes_of_no_cluster: int = 0
+    cluster_sizes: Counter[int] = field(default_factory=Counter)
+    mentions_a_dialogue: Counter[int] = field(default_factory=Counter)
+    mention_lengths: Counter[int] = field(default_factory=Counter)
+    boxes_a_dialogue: Counter[int] = field(default_factory=Counter)
+
+    def add(self, record: dict[str, Any], seconds: float | None) -> None:
+        """Count one canonical record in; `seconds` is the length of its video, if known."""
+        lengths = [end - start + 1 for cluster in record["clusters"] for start, end in cluster]
+        labels = set(record["entity_labels"])
+        boxes = sum(box["box_labels"] in labels for box in record["visual_annotations"])
+        self.dialogues += 1
+        self.tokens += sum(len(sentence) for sentence in record["sentences"])
+        self.mentions += len(lengths)
+        self.clusters += len(record["clusters"])
+        self.singletons += sum(len(cluster) == 1 for cluster in record["clusters"])
+        self.boxes += boxes
+        self.boxes_of_no_cluster += len(record["visual_annotations"]) - boxes
+        self.cluster_sizes.update(len(cluster) for cluster in record["clusters"])
+        self.mentions_a_dialogue[len(lengths)] += 1
+        self.mention_lengths.update(lengths)
+        self.boxes_a_dialogue[boxes] += 1
+        if seconds is not None:
+            self.videos += 1
+            self.seconds = (self.seconds or 0.0) + seconds
+
+
+def measure(records: Iterable[dict[str, Any]], videos_dir: Path | str | None = None) -> dict[tuple[str, str], Counts]:
+    """Count the records by group (`celeb`, `no_celeb`, `all`) and split (`train`, `validation`, `test`, `all`).
+
+    Args:
+        records: canonical records with their `split`, read in one pass.
+        videos_dir: folder of `<doc_key>.mp4`; lengths are read from the files' headers.
+
+    Raises:
+        FileNotFoundError: `videos_dir` does not exist.
+    """
+    if videos_dir is not None and not Path(videos_dir).is_dir():
+        raise FileNotFoundError(f"{videos_dir} is no folder; a folder with the videos <doc_key>.mp4 was expected")
+    counts = {(group, split): Counts() for group in GROUPS for split in (*SPLITS, "all")}
+    for record in records:
+        seconds = video_seconds(_video(videos_dir, record["doc_key"])) if videos_dir is not None else None
+        for group in (record["video_type"], "all"):
+            for split in (record["split"], "all"):
+                counts[group, split].add(record, seconds)
+    return counts
+
+
+def statistics_table(counts: dict[tuple[str, str], Counts]) -> Table:
+    """Measured figures; a published figure stands behind its measured one in brackets, coloured where they differ."""
+    table = Table(
+        title="measured (published)",
+        header_style="dim",
+        title_style="bold",
+        title_justify="left",
+        caption=_caption(counts),
+    )
+    table.add_column("")
+    for column in ("dialogues", "minutes", "mentions", "clusters", "singletons", "boxes"):
+        table.add_column(column, justify="right")
+    for group in GROUPS:
+        for split in ("all", *SPLITS):
+            part = counts[group, split]
+            published = PUBLISHED.get(group, {}) if split == "all" else {}
+            name = f"[bold]{group}[/bold]" if split == "all" else f"  {split}"
+            table.add_row(name, *_cells(part, published), end_section=split == SPLITS[-1])
+    return table
+
+
+def write_statistics(counts: dict[tuple[str, str], Counts], output_dir: Path | str) -> Path:
+    """Write `statistics.json` and the four histograms as PNG; returns the folder.
+
+    Raises:
+        FileExistsError: the folder holds other files than these.
+    """
+    with atomic_folder(output_dir, owned=FIGURE_FILES) as folder:
+        values = [{"group": group, "split": split, **asdict(part)} for (group, split), part in counts.items()]
+        (folder / "statistics.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+        draw(counts, folder)
+    return Path(output_dir)
+
+
+def draw(counts: dict[tuple[str, str], Counts], folder: Path) -> None:
+    """Four histograms over the whole corpus, celeb and no_celeb stacked: `cluster_sizes.png`, ..."""
+    _histogram(counts, "cluster_sizes", "mentions in a cluster", "clusters", folder / "cluster_sizes.png")
+    _histogram(counts, "mentions_a_dialogue", "mentions in a dialogue", "dialogues", folder / "mentions.png")
+    _histogram(counts, "mention_lengths", "characters in a mention", "mentions", folder / "mention_lengths.png")
+    _histogram(counts, "boxes_a_dialogue", "boxes of clusters in a dialogue", "dialogues", folder / "boxes.png")
+
+
+def video_seconds(path: Path | None) -> float | None:
+    """The length of an mp4 video from its movie header (ISO/IEC 14496-12, `mvhd`), or None: no file, no such header."""
+    if path is None:
+        return None
+    try:
+        with open(path, "rb") as file:
+            size = path.stat().st_size
+            movie = _find_box(file, b"moov", 0, size)
+            header = movie and _find_box(file, b"mvhd", *movie)
+            if not header:
+                return None
+            file.seek(header[0])
+            version = file.read(4)[0]
+            layout = ">8x8xIQ" if version == 1 else ">4x4xII"  # two times, then units a second, then the length
+            scale, length = struct.unpack(layout, file.read(struct.calcsize(layout)))
+            return length / scale
+    except (OSError, struct.error, IndexError, ZeroDivisionError):
+        return None
+
+
+def _find_box(file: Any, name: bytes, start: int, end: int) -> tuple[int, int] | None:
+    """The content (from, to) of the first box of this name between two positions."""
+    while start + 8 <= end:
+        file.seek(start)
+        size, found = struct.unpack(">I4s", file.read(8))
+        header = 8
+        if size == 1:  # a 64-bit size follows
+            (size,) = struct.unpack(">Q", file.read(8))
+            header = 16
+        elif size == 0:  # to the end
+            size = end - start
+        if size < header:
+            return None
+        if found == name:
+            return start + header, min(start + size, end)
+        start += size
+    return None
+
+
+def _video(videos_dir: Path | str | None, doc_key: str) -> Path | None:
+    """The video file; a doc_key that is not a plain name is not looked for."""
+    if videos_dir is None or Path(doc_key).name != doc_key:
+        return None
+    path = Path(videos_dir) / f"{doc_key}.mp4"
+    return path if path.is_file() else None
+
+
+def _cells(part: Counts, published: dict[str, float]) -> list[str]:
+    minutes = None if part.seconds is None else round(part.seconds / 60, 2)
+    values = {
+        "dialogues": part.dialogues,
+        "minutes": minutes,
+        "mentions": part.mentions,
+        "clusters": part.clusters,
+        "singletons": part.singletons,
+        "boxes": part.boxes,
+    }
+    cells = []
+    for name, value in values.items():
+        cell = "–" if value is None else f"{value:,}"
+        if name in published:
+            colour = "green" if value == published[name] else "yellow"
+            cell += f" [{colour}]({published[name]:,})[/{colour}]"
+        cells.append(cell)
+    return cells
+
+
+def _caption(counts: dict[tuple[str, str], Counts]) -> str:
+    whole = counts["all", "all"]
+    notes = ["Boxes: those whose label a cluster bears"]
+    if whole.boxes_of_no_cluster:
+        notes[0] += f" ({whole.boxes_of_no_cluster:,} more belong to no cluster)"
+    notes[0] += "; published: the table of upstream's README, whose text says 958."
+    if whole.seconds is None:
+        notes.append("Minutes: no videos at hand (--videos-dir).")
+    elif whole.videos < whole.dialogues:
+        notes.append(f"Minutes: of the {whole.videos:,} videos found for {whole.dialogues:,} dialogues.")
+    return " ".join(notes)
+
+
+def _histogram(counts: dict[tuple[str, str], Counts], name: str, xlabel: str, ylabel: str, path: Path) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    celeb, no_celeb = (getattr(counts[group, "all"], name) for group in ("celeb", "no_celeb"))
+    values = sorted(celeb | no_celeb)
+    axis = list(range(values[0], values[-1] + 1)) if values else [0]
+    figure = Figure(figsize=(6, 3.6), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)  # no display, no global state
+    axes = figure.add_subplot()
+    axes.bar(axis, [celeb[value] for value in axis], color="#c44e52", label="celeb")
+    below = [celeb[value] for value in axis]
+    axes.bar(axis, [no_celeb[value] for value in axis], bottom=below, color="#4c72b0", label="no_celeb")
+    if len(axis) <= 16:
+        for value in axis:
+            total = celeb[value] + no_celeb[value]
+            axes.annotate(f"{total}", (value, total), ha="center", va="bottom", fontsize=7, color="#444444")
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.savefig(path)
