@@ -1,0 +1,133 @@
+"""CoNLL, linking and multimodal coreference scores as an `evaluate` metric; see README.md beside this file."""
+
+import json
+
+import datasets
+import evaluate
+import numpy as np
+
+# `evaluate` copies the neighbours that are named here, and no others, so every module of the metric is. No comment may
+# stand behind an import: the loader takes it for an address.
+from .coreference import COLUMNS
+from .inputs import PREDICTION_KEYS, REFERENCE_KEYS, ROW_KEYS, read_partitions, read_sides
+from .linking import Links
+from .multimodal import Boxes
+from .resampling import bootstrap
+from .scoring import score
+
+_NEIGHBOURS = (COLUMNS, Links, Boxes, bootstrap)
+
+_DESCRIPTION = """
+Scores of multimodal coreference: MUC, B-cubed, CEAF-e, CEAF-m, LEA, BLANC, mention identification and their CoNLL
+average with the semantics of the reference scorer (counts pooled over documents, singletons kept); recall@k and MRR of
+linking a cluster to a region, beside what chance gives; the CoNLL average over mentions and regions; bootstrap
+intervals.
+"""
+
+_KWARGS_DESCRIPTION = """
+Args:
+    predictions: one dict a document. `clusters`: list of clusters, each a list of [start, end] token offsets, end
+        inclusive. Optional, one entry a gold cluster: `rankings` (region numbers, best first), `scores` (parallel to
+        the rankings), or `region_scores` (one number a region) instead of both; `links` (region, -1 for none).
+        Optional, one entry a predicted cluster: `boxes` (list of {"frame", "bbox": [x1, y1, x2, y2]}).
+    references: one dict a document: `clusters`; optional, one entry a cluster: `links`, `kinds`, `boxes`; `regions`
+        (how many the document has). Rows of the dataset are taken as they are.
+    keep_singletons: False drops clusters of one mention on both sides.
+    ks: cut-offs of recall@k.
+    iou_threshold: least overlap of matched regions.
+    n_resamples: bootstrap resamples over documents for `<key>_low` and `<key>_high`; 0 for none.
+    confidence_level: of these intervals.
+    seed: of the resampling.
+Returns:
+    Flat keys, fractions in [0, 1]: `<metric>_precision`, `_recall`, `_f1` for muc, b_cubed, ceaf_e, ceaf_m, lea, blanc,
+    mention; `conll_f1`; `linking_*` and `multimodal_*` where there is something to score.
+Examples:
+    >>> metric = evaluate.load("evaluate_metric")
+    >>> references = [{"clusters": [[[0, 3], [7, 7]], [[9, 10]]], "links": [1, -1]}]
+    >>> predictions = [{"clusters": [[[0, 3], [7, 7]], [[9, 9]]], "rankings": [[1, 0], []]}]
+    >>> scores = metric.compute(predictions=predictions, references=references)
+    >>> round(scores["conll_f1"], 4), scores["linking_recall_at_1"], scores["linking_chance_at_1"]
+    (0.7222, 1.0, 0.5)
+"""
+
+_CITATION = """
+@inproceedings{pradhan-etal-2014-scoring,
+  title = {Scoring Coreference Partitions of Predicted Mentions: A Reference Implementation},
+  author = {Pradhan, Sameer and Luo, Xiaoqiang and Recasens, Marta and
+            Hovy, Eduard and Ng, Vincent and Strube, Michael},
+  booktitle = {Proceedings of the 52nd Annual Meeting of the Association for Computational Linguistics},
+  year = {2014}
+}
+"""
+
+
+@evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
+class MultimodalCoreference(evaluate.Metric):
+    """The metric. Documents travel through Arrow as JSON, so that optional fields stay absent and spans keep their
+    length; they are checked before they are stored."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        text = datasets.Value("string")
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation=_CITATION,
+            inputs_description=_KWARGS_DESCRIPTION,
+            features=datasets.Features({"predictions": text, "references": text}),
+            reference_urls=["https://aclanthology.org/P14-2006/", "https://aclanthology.org/P14-2005/"],
+        )
+
+    def add_batch(self, *, predictions=None, references=None, **kwargs):
+        """Add documents; bad input is refused here, naming document and cluster."""
+        predicted, gold = read_sides(predictions, references, first=len(self))
+        read_partitions(predicted, gold)
+        super().add_batch(
+            predictions=[_to_json(document, PREDICTION_KEYS) for document in predicted.documents],
+            references=[_to_json(document, REFERENCE_KEYS) for document in gold.documents],
+            **kwargs,
+        )
+
+    def add(self, *, prediction=None, reference=None, **kwargs):
+        """Add one document."""
+        self.add_batch(predictions=[prediction], references=[reference], **kwargs)
+
+    def _compute(
+        self,
+        predictions,
+        references,
+        keep_singletons=True,
+        ks=(1, 2, 3),
+        iou_threshold=0.5,
+        n_resamples=0,
+        confidence_level=0.95,
+        seed=0,
+    ):
+        return dict(
+            score(
+                [json.loads(document) for document in predictions],
+                [json.loads(document) for document in references],
+                keep_singletons=keep_singletons,
+                ks=ks,
+                iou_threshold=iou_threshold,
+                n_resamples=n_resamples,
+                confidence_level=confidence_level,
+                seed=seed,
+            )
+        )
+
+
+_KEPT_OF_ROWS = ("doc_key", "entity_labels", "entity_label")
+
+
+def _to_json(document: dict, keys: frozenset) -> str:
+    """What scoring reads of a document; of a dataset row's annotations, what is no picture."""
+    kept = {key: document[key] for key in document if key in keys - ROW_KEYS or key in _KEPT_OF_ROWS}
+    annotations = document.get("visual_annotations")
+    if annotations is not None:
+        kept["visual_annotations"] = [{k: a[k] for k in ("cur_frame", "bbox", "box_labels")} for a in annotations]
+    return json.dumps(kept, ensure_ascii=False, default=_plain)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    raise TypeError(f"found {type(value).__name__}, expected lists, numbers and text")
