@@ -184,24 +184,22 @@ class TikTalkCorefProcessor(ProcessorMixin):
         if self.use_title and text.title:
             title = list(chain.from_iterable(self.pieces(text.title)))[: self.max_title_length]
             prefix += [*title, self.tokenizer.sep_token_id]
-        body: list[int] = []
-        speakers: list[int] = []  # of each token: speaker number
-        ends: list[int] = []  # where each unit's last piece stands
-        starts: list[int] = []  # where each utterance starts
         separator = self.tokenizer.sep_token_id
+        body, speakers, types, starts, ends = [], [], [], [], []
         for units, speaker in zip(text.units, text.speakers, strict=True):
             pieces = self.pieces(units)
-            starts.append(len(body))
             ids = list(chain.from_iterable(pieces))
-            if len(ids) == len(pieces):
-                ends.extend(range(len(body), len(body) + len(ids)))
+            first, count = len(body), len(ids)
+            starts.append(first)
+            if count == len(units):
+                ends.extend(range(first, first + count))
             else:
-                ends.extend((np.cumsum([len(piece) for piece in pieces]) + len(body) - 1).tolist())
-            body += ids
-            body.append(separator)
-            speakers += [speaker] * (len(ids) + 1)
+                ends.extend((np.cumsum([len(piece) for piece in pieces]) + first - 1).tolist())
+            body += [*ids, separator]
+            speakers += [*[speaker + 1] * count, 0]
+            types += [speaker % 2] * (count + 1)
         windows = _windows(len(body), starts, ends, self.window_size - len(prefix), self.window_stride)
-        return _Encoded(text, prefix, body, speakers, starts, ends, separator, windows)
+        return _Encoded(text, prefix, body, speakers, types, ends, separator, windows)
 
     def _labels(
         self, dialogues: list[Mapping], characters: list[list[str]], regions: list[list | None], names: Sequence[str]
@@ -215,13 +213,21 @@ class TikTalkCorefProcessor(ProcessorMixin):
 
 @dataclass
 class _Encoded:
-    """One dialogue in tokens. `body` is the whole of it without [CLS] and title, every utterance closed by [SEP]."""
+    """One dialogue in tokens.
+
+    Attributes:
+        prefix: [CLS] and the title, which open every window.
+        body: the utterances, each closed by `separator`; `speakers` (speaker number + 1, 0 of separators) and `types`
+            (token types) go along with it.
+        ends: where in the body each unit's last piece stands.
+        windows: the stretches [start, stop) of the body.
+    """
 
     text: Dialogue
     prefix: list[int]
     body: list[int]
     speakers: list[int]
-    starts: list[int]
+    types: list[int]
     ends: list[int]
     separator: int
     windows: list[tuple[int, int]]
@@ -282,33 +288,24 @@ def _place(encoded: _Encoded) -> tuple[np.ndarray, np.ndarray]:
 
 def _collate(batch: list[_Encoded], pad_token_id: int, token_types: int) -> dict[str, Any]:
     """Pad the windows and characters of a batch into tensors (shapes: see TikTalkCorefProcessor.__call__)."""
+    # a window that stops within an utterance gets a [SEP] of its own
     rows = [
-        (encoded, start, stop, stop < len(encoded.body) and stop not in starts)
-        for encoded in batch
-        for starts in (set(encoded.starts),)
-        for start, stop in encoded.windows
+        (encoded, start, stop, encoded.speakers[stop - 1] > 0) for encoded in batch for start, stop in encoded.windows
     ]
     n_tokens = max(len(encoded.prefix) + stop - start + cut for encoded, start, stop, cut in rows)
     input_ids = np.full((len(rows), n_tokens), pad_token_id, dtype=np.int64)
-    attention_mask = np.zeros_like(input_ids)
-    token_speaker = np.zeros_like(input_ids)
-    token_type_ids = np.zeros_like(input_ids)
+    attention_mask, token_speaker, token_type_ids = (np.zeros_like(input_ids) for _ in range(3))
     for row, (encoded, start, stop, cut) in enumerate(rows):
         offset = len(encoded.prefix)
         length = offset + stop - start
-        input_ids[row, :length] = encoded.prefix + encoded.body[start:stop]
-        speakers = np.asarray(encoded.speakers[start:stop])
-        token_speaker[row, offset:length] = speakers + 1
-        separators = np.asarray(encoded.starts[1:]) - 1 - start  # those of this window, the dialogue's last one aside
-        token_speaker[row, offset + separators[(separators >= 0) & (separators < stop - start)]] = 0
-        if stop == len(encoded.body):
-            token_speaker[row, length - 1] = 0
-        token_type_ids[row, offset:length] = speakers % 2
+        input_ids[row, :offset] = encoded.prefix
+        input_ids[row, offset:length] = encoded.body[start:stop]
+        token_speaker[row, offset:length] = encoded.speakers[start:stop]
+        token_type_ids[row, offset:length] = encoded.types[start:stop]
         if cut:
             input_ids[row, length] = encoded.separator
-            token_type_ids[row, length] = speakers[-1] % 2
-            length += 1
-        attention_mask[row, :length] = 1
+            token_type_ids[row, length] = encoded.types[stop - 1]
+        attention_mask[row, : length + cut] = 1
     if token_types < 2:
         token_type_ids[:] = 0
     data = {
