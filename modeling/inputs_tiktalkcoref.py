@@ -170,26 +170,27 @@ def open_picture(picture: Any, where: str = "picture") -> Image.Image:
     Raises:
         DialogueError: a picture that cannot be read, has no pixels, or has more than MAX_PIXELS.
     """
-    name = f" {os.fspath(picture)!r}" if isinstance(picture, str | os.PathLike) else ""
+    is_path = isinstance(picture, str | os.PathLike)
+    name = repr(os.fspath(picture)) if is_path else "the picture"
     if isinstance(picture, np.ndarray):
         picture = _from_array(picture, where)
-    elif name:
+    elif is_path:
         picture = _from_path(picture, where)
     elif not isinstance(picture, Image.Image):
         raise DialogueError(f"{where}: found {_a(picture)}, expected a PIL image, a numpy array, or a path.")
     width, height = picture.size
     if width * height > MAX_PIXELS:
         raise DialogueError(
-            f"{where}:{name} is {width} x {height} = {width * height:,} pixels, more than the limit of {MAX_PIXELS:,}; "
-            "scale it down first."
+            f"{where}: {name} is {width} x {height} = {width * height:,} pixels, more than the limit of "
+            f"{MAX_PIXELS:,}; scale it down first."
         )
     if width * height == 0:
-        raise DialogueError(f"{where}:{name} is {width} x {height}: it has no pixels.")
+        raise DialogueError(f"{where}: {name} is {width} x {height}: it has no pixels.")
     try:
         # the size was read from the header: only now is the picture decoded
         return ImageOps.exif_transpose(picture).convert("RGB")
     except (OSError, SyntaxError, ValueError) as error:
-        raise DialogueError(f"{where}: cannot read{name or ' the picture'}: {error}.") from error
+        raise DialogueError(f"{where}: cannot read {name}: {error}.") from error
 
 
 def _from_path(path: str | os.PathLike, where: str) -> Image.Image:
