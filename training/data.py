@@ -1,0 +1,310 @@
+"""What training and evaluation read: dialogues from any form of the dataset, and the plan of batches of an epoch."""
+
+import hashlib
+import io
+import os
+import random
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+from PIL import Image
+
+from .recipe import SPLITS, parse_fold
+
+Dialogue = dict[str, Any]
+
+
+class DatasetError(ValueError):
+    """A dataset that cannot be found, opened, or used for what the recipe asks."""
+
+
+# Opening a dataset
+
+
+def load_dialogues(dataset: str, config: str, split: str, fold: str | None = None) -> list[Dialogue]:
+    """The dialogues of one split.
+
+    Args:
+        dataset: `sample` (generated on first use), a folder written by `tiktalkcoref prepare`, a folder with
+            upstream's own files, or the Hub id of a dataset.
+        config: `all`, `celeb` or `no_celeb`.
+        split: `train`, `validation` or `test`.
+        fold: like `2/5`: the splits of this fold of a cross-validation over all dialogues (see `split_fold`).
+
+    Raises:
+        DatasetError: says what was looked for where, and what to give instead.
+    """
+    folder = sample_folder() if dataset == "sample" else Path(dataset)
+    if fold is None:
+        return [to_dialogue(row) for row in _open(folder, dataset, config, split)]
+    parts = {name: _open(folder, dataset, "all", name) for name in SPLITS}
+    chosen = split_fold([key for rows in parts.values() for key in rows["doc_key"]], fold)[split]
+    if config != "all":
+        chosen &= {key for name in SPLITS for key in _open(folder, dataset, config, name)["doc_key"]}
+    return [to_dialogue(row) for rows in parts.values() for row in rows if row["doc_key"] in chosen]
+
+
+def sample_folder() -> Path:
+    """The embedded sample corpus as a dataset folder, generated once into the user's cache."""
+    from tiktalkcoref import sample, tiktalkcoref_dataset
+    from tiktalkcoref.corpus import prepare
+
+    # a folder for each version of what writes it
+    sources = [Path(module.__file__ or "").read_bytes() for module in (sample, tiktalkcoref_dataset, prepare)]
+    folder = cache_folder() / f"sample-{hashlib.sha256(b''.join(sources)).hexdigest()[:12]}"
+    if not folder.is_dir():
+        raw = sample.write_sample(folder.with_name(f"{folder.name}-raw"))
+        files = tiktalkcoref_dataset.find_files(raw)
+        prepare.prepare(files, folder, frames_dir=raw / "frames", regions_dir=raw / "faces_all")
+    return folder
+
+
+def cache_folder() -> Path:
+    """Where generated data is kept: TIKTALKCOREF_CACHE, or `tiktalkcoref` in the user's cache folder."""
+    given = os.environ.get("TIKTALKCOREF_CACHE")
+    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tiktalkcoref"
+
+
+def _open(folder: Path, dataset: str, config: str, split: str) -> datasets.Dataset:
+    """One split with its pictures still encoded."""
+    try:
+        if folder.is_dir() and next(folder.rglob("*.parquet"), None):
+            rows = datasets.load_dataset(str(folder), config, split=split)
+        elif folder.is_dir():
+            rows = _build_from_upstream(folder, config, split)
+        elif folder.exists():
+            raise DatasetError(f"{dataset} is a file: the folder around it was expected")
+        elif re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", dataset) and not dataset.endswith((".jsonl", ".parquet")):
+            rows = _load_from_hub(dataset, config, split)
+        else:
+            raise DatasetError(
+                f"no dataset {dataset!r}: there is no such folder. Write one with `tiktalkcoref prepare`, or give a "
+                "folder with upstream's files, the Hub id of a dataset (owner/name), or `sample`"
+            )
+    except ValueError as error:
+        if isinstance(error, DatasetError) or type(error) is not ValueError:
+            raise
+        # of datasets' own: no such config or split
+        raise DatasetError(f"dataset {dataset!r}, config {config!r}, split {split!r}: {error}") from error
+    if not len(rows):
+        raise DatasetError(f"dataset {dataset!r}, config {config!r}, split {split!r} holds no dialogue")
+    missing = [name for name in ("sentences", "clusters") if name not in rows.column_names]
+    if missing:
+        raise DatasetError(
+            f"dataset {dataset!r}, config {config!r} has no column {', '.join(missing)}; columns found: "
+            f"{', '.join(rows.column_names)}. Use config all, celeb or no_celeb"
+        )
+    return _leave_pictures_encoded(rows)
+
+
+def _build_from_upstream(folder: Path, config: str, split: str) -> datasets.Dataset:
+    from tiktalkcoref.tiktalkcoref_dataset import TikTalkCoref
+
+    pictures = {"frames_dir": folder / "frames", "regions_dir": folder / "faces_all"}
+    given = {name: str(path) for name, path in pictures.items() if path.is_dir()}
+    builder = TikTalkCoref(config_name=config, data_dir=str(folder), **given)
+    builder.download_and_prepare()
+    return builder.as_dataset(split=split)
+
+
+def _load_from_hub(dataset: str, config: str, split: str) -> datasets.Dataset:
+    try:
+        return datasets.load_dataset(dataset, config, split=split)
+    except (OSError, datasets.exceptions.DatasetNotFoundError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DatasetError(
+            f"no folder {dataset!r} here, and the Hub dataset of that name cannot be had ({reason}). Offline, give a "
+            "folder: `tiktalkcoref prepare` writes one from upstream's files"
+        ) from error
+
+
+def _leave_pictures_encoded(rows: datasets.Dataset) -> datasets.Dataset:
+    """The frames are whole video pictures: only those that are needed are decoded (in `to_dialogue`)."""
+
+    def encoded(feature: Any) -> Any:
+        if isinstance(feature, datasets.Image):
+            return datasets.Image(decode=False)
+        if isinstance(feature, dict):
+            return {name: encoded(below) for name, below in feature.items()}
+        if isinstance(feature, list):
+            return [encoded(below) for below in feature]
+        if isinstance(feature, datasets.List | datasets.LargeList):
+            return type(feature)(encoded(feature.feature))
+        return feature
+
+    features = datasets.Features({name: encoded(feature) for name, feature in rows.features.items()})
+    if features == rows.features:
+        return rows
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        return rows.cast(features)
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
+
+
+# A row as a dialogue
+
+
+def to_dialogue(row: dict[str, Any]) -> Dialogue:
+    """A dataset row as the dialogue that processor and model take.
+
+    Returns:
+        `doc_key`, `sentences`, `speakers` (one an utterance), `title`, `clusters`; and where every box has a
+        picture also `regions` (PIL images), `links` (one a cluster: index into regions, -1 for none) and
+        `region_identities`. A region is the row's own crop, else the box cut from its frame. Where one box has
+        neither, the dialogue has no regions at all: a link to the missing one would read as "no visual counterpart".
+    """
+    dialogue: Dialogue = {
+        "doc_key": row.get("doc_key", ""),
+        "sentences": row["sentences"],
+        "speakers": [ids[0] if isinstance(ids, list) else ids for ids in row.get("speaker_ids") or []],
+        "title": row.get("video_title") or None,
+        "clusters": row["clusters"],
+    }
+    boxes = row.get("visual_annotations") or []
+    regions = [_region(box) for box in boxes]
+    if regions and all(region is not None for region in regions):
+        labels = [box["box_labels"] for box in boxes]
+        dialogue["regions"] = regions
+        dialogue["region_identities"] = [_celebrity(box) for box in boxes]
+        dialogue["links"] = [labels.index(label) if label in labels else -1 for label in row["entity_labels"]]
+    return dialogue
+
+
+def _region(box: dict[str, Any]) -> Image.Image | None:
+    region = _picture(box.get("region"))
+    if region is not None:
+        return region
+    frame = _picture(box.get("frame"))
+    if frame is None:
+        return None
+    left, top, right, bottom = box["bbox"]
+    left, top = max(0, int(left)), max(0, int(top))
+    right, bottom = min(frame.width, max(int(right), left + 1)), min(frame.height, max(int(bottom), top + 1))
+    return frame.crop((left, top, right, bottom)) if left < right and top < bottom else None
+
+
+def _picture(value: Any) -> Image.Image | None:
+    """A picture as `datasets` gives it, decoded or not; opened, not yet read."""
+    if isinstance(value, dict):
+        if value.get("bytes"):
+            return Image.open(io.BytesIO(value["bytes"]))
+        return Image.open(value["path"]) if value.get("path") else None
+    return value
+
+
+def _celebrity(box: dict[str, Any]) -> str | None:
+    name = box.get("celebrity")
+    return None if name in (None, "", "none") else name
+
+
+# Cross-validation
+
+
+def split_fold(doc_keys: Sequence[str], fold: str) -> dict[str, set[str]]:
+    """The documents of one fold: `test` is the part that the fold names, `validation` a tenth of the rest.
+
+    Depends on the keys alone, not on their order, so every run and every config sees the same folds.
+    """
+    part, parts = parse_fold(fold)
+    keys = sorted(set(doc_keys), key=lambda key: hashlib.sha256(key.encode()).digest())
+    test = set(keys[part::parts])
+    rest = [key for key in keys if key not in test]
+    validation = set(rest[::10])
+    return {"test": test, "validation": validation, "train": set(rest) - validation}
+
+
+# Batches
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimiser step of one process.
+
+    `batches` are its micro-batches; `counts` how many dialogues each is worth: 0 for one that only keeps a process in
+    step with the others; `dialogues` the sum of the counts over all processes.
+    """
+
+    batches: list[list[int]]
+    counts: list[int]
+    dialogues: int
+
+
+def plan_epoch(
+    lengths: Sequence[int],
+    *,
+    batch_size: int,
+    accumulation: int = 1,
+    processes: int = 1,
+    rank: int = 0,
+    seed: int = 0,
+    epoch: int = 0,
+    length_grouped: bool = True,
+) -> list[Step]:
+    """The steps of one epoch for one process; over all processes every dialogue comes once.
+
+    The same for the same seed and epoch. A step takes `batch_size * accumulation * processes` dialogues, so the same
+    dialogues meet in a step however they are spread over micro-batches and processes. Grouping by length sorts within
+    pools of 16 steps; steps are then shuffled, and within a step longer dialogues share a micro-batch. In the last,
+    smaller step every process still has as many micro-batches as the others (perhaps one that counts nothing), so that
+    none waits for ever.
+    """
+    generator = random.Random(f"{seed}/{epoch}")
+    order = list(range(len(lengths)))
+    generator.shuffle(order)
+    size = batch_size * accumulation * processes
+    if length_grouped:
+        pools = [order[start : start + 16 * size] for start in range(0, len(order), 16 * size)]
+        order = [index for pool in pools for index in sorted(pool, key=lambda index: -lengths[index])]
+    groups = [order[start : start + size] for start in range(0, len(order), size)]
+    if length_grouped:
+        generator.shuffle(groups)
+    return [_share(sorted(group, key=lambda i: -lengths[i]), batch_size, processes, rank) for group in groups]
+
+
+def _share(group: list[int], batch_size: int, processes: int, rank: int) -> Step:
+    """The micro-batches of one process: the group is dealt out in turn, so shares differ by one dialogue at most."""
+    mine = group[rank::processes]
+    count = -(-len(group[::processes]) // batch_size)
+    batches = [mine[number * batch_size : (number + 1) * batch_size] for number in range(count)]
+    return Step([batch or group[:1] for batch in batches], [len(batch) for batch in batches], len(group))
+
+
+def batches_of(
+    dialogues: Sequence[Dialogue],
+    batches: Sequence[list[int]],
+    collate: Callable[[list[Dialogue]], Any],
+    workers: int = 0,
+) -> Iterator[Any]:
+    """Collated batches in the given order; with `workers`, prepared ahead in other processes."""
+    if not workers:
+        return (collate([dialogues[index] for index in batch]) for batch in batches)
+    import torch
+    from torch.utils.data import DataLoader
+
+    # its own generator: a loader that draws its base seed from torch's would shift every dropout mask after it
+    generator = torch.Generator().manual_seed(0)
+    return iter(
+        DataLoader(
+            _AsDataset(dialogues), batch_sampler=batches, collate_fn=collate, num_workers=workers, generator=generator
+        )
+    )
+
+
+class _AsDataset:
+    """A sequence for DataLoader, which asks for no more than these two."""
+
+    def __init__(self, dialogues: Sequence[Dialogue]) -> None:
+        self.dialogues = dialogues
+
+    def __len__(self) -> int:
+        return len(self.dialogues)
+
+    def __getitem__(self, index: int) -> Dialogue:
+        return self.dialogues[index]
