@@ -20,7 +20,7 @@ from .coreference import Partitions
 # fmt: off
 ROW_KEYS = frozenset({
     "doc_key", "video_type", "genre", "video_title", "video_path", "sentences", "speaker_ids", "sentence_map",
-    "subtoken_map", "clusters_str", "entity_labels", "entity_label", "visual_annotations", "split",
+    "subtoken_map", "clusters_str", "entity_labels", "entity_label", "visual_annotations", "split", "part", "speakers",
 })
 # fmt: on
 PREDICTION_KEYS = ROW_KEYS | {"clusters", "rankings", "scores", "region_scores", "links", "boxes"}
