@@ -41,64 +41,6 @@ def sample(
     typer.echo(f"wrote {dialogues} dialogues to {write_sample(output, seed=seed, dialogues=dialogues)}")
 
 
-@app.command()
-def train(
-    recipe: Annotated[str, typer.Argument(help="A packaged recipe (sample, text-small, ...) or a YAML file.")],
-    dataset: Annotated[
-        str | None, typer.Option(help="Folder of `prepare` or of upstream's files, Hub id, or `sample`.")
-    ] = None,
-    output: Annotated[Path | None, typer.Option(help="Folder of the run; runs/RECIPE if left out.")] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Override a field of the recipe. Repeat it."),
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in the output.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print the result alone.")] = False,
-) -> None:
-    """Train by a recipe; several processes: `accelerate launch -m tiktalkcoref.training.train RECIPE`."""
-    from .training.train import main
-
-    main(recipe, dataset=dataset, output=output, overrides=overrides or [], resume=resume, quiet=quiet)
-
-
-@app.command()
-def push(
-    what: Annotated[str, typer.Argument(metavar="dataset|model|metric|all", help="Which repositories.")],
-    namespace: Annotated[str, typer.Option(help="Your Hub name, or an organisation's.")],
-    dataset: Annotated[Path, typer.Option(help="Folder that `prepare` wrote.")] = Path("tiktalkcoref"),
-    model: Annotated[Path | None, typer.Option(help="Folder of the model, such as model/ of a training run.")] = None,
-    scores: Annotated[list[Path] | None, typer.Option(help="scores.json of `evaluate`, for the card.")] = None,
-    base_model: Annotated[list[str] | None, typer.Option(help="Hub id the weights started from; repeatable.")] = None,
-    name: Annotated[list[str] | None, typer.Option(help="Other names: NAME, or KIND=NAME with `all`.")] = None,
-    private: Annotated[bool, typer.Option("--private", help="Create the repositories private.")] = False,
-    revision: Annotated[str, typer.Option(help="Branch to push to; created if it is not there.")] = "main",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Build and compare, change nothing.")] = False,
-    create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request instead of committing.")] = False,
-    collection: Annotated[bool, typer.Option("--collection", help="Also add them to the collection.")] = False,
-    with_pictures: Annotated[
-        bool,
-        typer.Option(
-            "--with-pictures",
-            help="Upload the pictures too. **Do you hold a licence for them?** They are frames of other people's "
-            "videos and show faces; the annotations' MIT licence does not cover them.",
-        ),
-    ] = False,
-    build_dir: Annotated[Path | None, typer.Option(help="Keep the folders as they are uploaded here.")] = None,
-) -> None:
-    """Build the Hub repositories and push them: one commit each, none where nothing changed; safe to repeat."""
-    from .hub.kinds import KINDS, Sources, parse_names
-    from .hub.push import Options, push
-
-    if what not in (*KINDS, "all"):
-        raise ValueError(f"cannot push {what!r}: expected one of {', '.join(KINDS)} or all")
-    push(
-        list(KINDS) if what == "all" else [what],
-        Sources(dataset, model, tuple(scores or ()), tuple(base_model or ()), with_pictures),
-        Options(namespace, parse_names(name or [], what), private, revision, dry_run, create_pr, collection, build_dir),
-        Console(soft_wrap=True),
-    )
-
-
 # Options of the commands that read the corpus. Without any, the files are downloaded from the upstream repository.
 DataDir = Annotated[Path | None, typer.Option(help="Folder with the corpus files, found by their upstream names.")]
 Annotations = Annotated[Path | None, typer.Option(help="The annotation file, instead of the one in --data-dir.")]
@@ -213,7 +155,7 @@ def validate(
 ) -> None:
     """List every problem of the corpus files. Exit code 1 if there are errors."""
     from .corpus.progress import track
-    from .corpus.validation import problem_line, problem_table, summary
+    from .corpus.validation import problem_line, problem_tables, summary
     from .tiktalkcoref_dataset import find_problems
 
     files = _corpus_files(data_dir, annotations, splits, titles)
@@ -222,9 +164,8 @@ def validate(
     if plain:
         for problem in problems:
             typer.echo(problem_line(problem))
-    elif problems:
-        console = Console()
-        console.print(problem_table(problems), crop=False, width=max(console.width, 100))
+    else:
+        Console().print(problem_tables(problems))
     typer.echo(summary(problems), err=plain)
     if any(problem.severity == "error" or strict for problem in problems):
         raise typer.Exit(1)
@@ -277,6 +218,64 @@ def show(
     files = _corpus_files(data_dir, annotations, splits, titles)
     records = (record for record in read_corpus(files) if config.value in ("all", record["video_type"]))
     Console(highlight=False).print(show_record(choose_record(records, doc_key, random, seed)))
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A packaged recipe (sample, text-small, ...) or a YAML file.")],
+    dataset: Annotated[
+        str | None, typer.Option(help="Folder of `prepare` or of upstream's files, Hub id, or `sample`.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder of the run; runs/RECIPE if left out.")] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Override a field of the recipe. Repeat it."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in the output.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print the result alone.")] = False,
+) -> None:
+    """Train by a recipe; several processes: `accelerate launch -m tiktalkcoref.training.train RECIPE`."""
+    from .training.train import main
+
+    main(recipe, dataset=dataset, output=output, overrides=overrides or [], resume=resume, quiet=quiet)
+
+
+@app.command()
+def push(
+    what: Annotated[str, typer.Argument(metavar="dataset|model|metric|all", help="Which repositories.")],
+    namespace: Annotated[str, typer.Option(help="Your Hub name, or an organisation's.")],
+    dataset: Annotated[Path, typer.Option(help="Folder that `prepare` wrote.")] = Path("tiktalkcoref"),
+    model: Annotated[Path | None, typer.Option(help="Folder of the model, such as model/ of a training run.")] = None,
+    scores: Annotated[list[Path] | None, typer.Option(help="scores.json of `evaluate`, for the card.")] = None,
+    base_model: Annotated[list[str] | None, typer.Option(help="Hub id the weights started from; repeatable.")] = None,
+    name: Annotated[list[str] | None, typer.Option(help="Other names: NAME, or KIND=NAME with `all`.")] = None,
+    private: Annotated[bool, typer.Option("--private", help="Create the repositories private.")] = False,
+    revision: Annotated[str, typer.Option(help="Branch to push to; created if it is not there.")] = "main",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Build and compare, change nothing.")] = False,
+    create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request instead of committing.")] = False,
+    collection: Annotated[bool, typer.Option("--collection", help="Also add them to the collection.")] = False,
+    with_pictures: Annotated[
+        bool,
+        typer.Option(
+            "--with-pictures",
+            help="Upload the pictures too. **Do you hold a licence for them?** They are frames of other people's "
+            "videos and show faces; the annotations' MIT licence does not cover them.",
+        ),
+    ] = False,
+    build_dir: Annotated[Path | None, typer.Option(help="Keep the folders as they are uploaded here.")] = None,
+) -> None:
+    """Build the Hub repositories and push them: one commit each, none where nothing changed; safe to repeat."""
+    from .hub.kinds import KINDS, Sources, parse_names
+    from .hub.push import Options, push
+
+    if what not in (*KINDS, "all"):
+        raise ValueError(f"cannot push {what!r}: expected one of {', '.join(KINDS)} or all")
+    push(
+        list(KINDS) if what == "all" else [what],
+        Sources(dataset, model, tuple(scores or ()), tuple(base_model or ()), with_pictures),
+        Options(namespace, parse_names(name or [], what), private, revision, dry_run, create_pr, collection, build_dir),
+        Console(soft_wrap=True),
+    )
 
 
 @app.command()
