@@ -1,5 +1,7 @@
 """A dialogue in the terminal: every mention in the colour of its cluster, brackets for those who see no colours."""
 
+import difflib
+import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -100,21 +102,28 @@ def show_record(record: dict[str, Any]) -> RenderableType:
     return Group(*parts)
 
 
-def find_record(records: Iterable[dict[str, Any]], doc_key: str) -> dict[str, Any]:
-    """The record of this doc_key.
+def choose_record(
+    records: Iterable[dict[str, Any]], doc_key: str | None = None, draw: bool = False, seed: int | None = None
+) -> dict[str, Any]:
+    """The record of this doc_key; without one the first, or with `draw` any (each as likely; reproducible by seed).
 
     Raises:
         ValueError: there is none; the message names doc_keys that are near.
     """
-    import difflib
-
-    seen = []
+    generator = random.Random(seed)
+    chosen: dict[str, Any] | None = None
+    seen: list[str] = []
     for record in records:
-        if record["doc_key"] == doc_key:
-            return record
         seen.append(record["doc_key"])
+        if record["doc_key"] == doc_key or (doc_key is None and not draw):
+            return record
+        if draw and generator.random() * len(seen) < 1:  # reservoir of one: nothing else stays in memory
+            chosen = record
+    if chosen is not None:
+        return chosen
+    if doc_key is None:
+        raise ValueError("there is no dialogue to choose from")
     near = difflib.get_close_matches(doc_key, seen, n=3, cutoff=0.8) or seen[:3]
     raise ValueError(
-        f"no dialogue has the doc_key {doc_key!r} among the {len(seen)} of this corpus; there are for instance "
-        f"{', '.join(near) or 'none at all'}"
+        f"none of the {len(seen)} dialogues has the doc_key {doc_key!r}; there are for instance {', '.join(near)}"
     )

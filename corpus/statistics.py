@@ -4,16 +4,19 @@ import json
 import struct
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from .atomic import atomic_folder
 
 SPLITS = ("train", "validation", "test")
 GROUPS = ("celeb", "no_celeb", "all")
+COLUMNS = ("dialogues", "minutes", "mentions", "clusters", "singletons", "boxes")
 FIGURE_FILES = ("statistics.json", "cluster_sizes.png", "mentions.png", "mention_lengths.png", "boxes.png")
 
 # Upstream's README: its table, whose boxes agree neither with its own text (958) nor with a released file (881 that
@@ -46,7 +49,7 @@ class Counts:
         """Count one canonical record in; `seconds` is the length of its video, if known."""
         lengths = [end - start + 1 for cluster in record["clusters"] for start, end in cluster]
         labels = set(record["entity_labels"])
-        boxes = sum(box["box_labels"] in labels for box in record["visual_annotations"])
+        boxes = sum(annotation["box_labels"] in labels for annotation in record["visual_annotations"])
         self.dialogues += 1
         self.tokens += sum(len(sentence) for sentence in record["sentences"])
         self.mentions += len(lengths)
@@ -61,6 +64,13 @@ class Counts:
         if seconds is not None:
             self.videos += 1
             self.seconds = (self.seconds or 0.0) + seconds
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: numbers as they are, histograms by ascending value."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return {
+            name: dict(sorted(value.items())) if isinstance(value, Counter) else value for name, value in values.items()
+        }
 
 
 def measure(records: Iterable[dict[str, Any]], videos_dir: Path | str | None = None) -> dict[tuple[str, str], Counts]:
@@ -85,23 +95,25 @@ def measure(records: Iterable[dict[str, Any]], videos_dir: Path | str | None = N
 
 
 def statistics_table(counts: dict[tuple[str, str], Counts]) -> Table:
-    """Measured figures; a published figure stands behind its measured one in brackets, coloured where they differ."""
+    """What was measured, and under the rows of `celeb` and `all` what was published: yellow where the two differ."""
     table = Table(
-        title="measured (published)",
-        header_style="dim",
-        title_style="bold",
-        title_justify="left",
-        caption=_caption(counts),
+        header_style="dim", caption=_caption(counts), caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
     )
-    table.add_column("")
-    for column in ("dialogues", "minutes", "mentions", "clusters", "singletons", "boxes"):
+    table.add_column("", no_wrap=True, min_width=12)
+    for column in COLUMNS:
         table.add_column(column, justify="right")
     for group in GROUPS:
-        for split in ("all", *SPLITS):
-            part = counts[group, split]
-            published = PUBLISHED.get(group, {}) if split == "all" else {}
-            name = f"[bold]{group}[/bold]" if split == "all" else f"  {split}"
-            table.add_row(name, *_cells(part, published), end_section=split == SPLITS[-1])
+        whole = _figures(counts[group, "all"])
+        table.add_row(group, *map(_cell, whole.values()), style="bold")
+        if group in PUBLISHED:
+            published = [
+                _cell(value, "" if value is None else "green" if value == whole[name] else "yellow")
+                for name, value in ((name, PUBLISHED[group].get(name)) for name in COLUMNS)
+            ]
+            table.add_row("  published", *published)
+        for split in SPLITS:
+            table.add_row(f"  {split}", *map(_cell, _figures(counts[group, split]).values()))
+        table.add_section()
     return table
 
 
@@ -112,7 +124,7 @@ def write_statistics(counts: dict[tuple[str, str], Counts], output_dir: Path | s
         FileExistsError: the folder holds other files than these.
     """
     with atomic_folder(output_dir, owned=FIGURE_FILES) as folder:
-        values = [{"group": group, "split": split, **asdict(part)} for (group, split), part in counts.items()]
+        values = [{"group": group, "split": split, **part.to_dict()} for (group, split), part in counts.items()]
         (folder / "statistics.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
         draw(counts, folder)
     return Path(output_dir)
@@ -173,24 +185,13 @@ def _video(videos_dir: Path | str | None, doc_key: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def _cells(part: Counts, published: dict[str, float]) -> list[str]:
+def _figures(part: Counts) -> dict[str, float | None]:
     minutes = None if part.seconds is None else round(part.seconds / 60, 2)
-    values = {
-        "dialogues": part.dialogues,
-        "minutes": minutes,
-        "mentions": part.mentions,
-        "clusters": part.clusters,
-        "singletons": part.singletons,
-        "boxes": part.boxes,
-    }
-    cells = []
-    for name, value in values.items():
-        cell = "–" if value is None else f"{value:,}"
-        if name in published:
-            colour = "green" if value == published[name] else "yellow"
-            cell += f" [{colour}]({published[name]:,})[/{colour}]"
-        cells.append(cell)
-    return cells
+    return {name: minutes if name == "minutes" else getattr(part, name) for name in COLUMNS}
+
+
+def _cell(value: float | None, style: str = "") -> Text:
+    return Text("–" if value is None else f"{value:,}", style=style)
 
 
 def _caption(counts: dict[tuple[str, str], Counts]) -> str:

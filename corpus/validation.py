@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from rich import box
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -11,31 +13,29 @@ from ..tiktalkcoref_dataset import Problem
 _STYLES = {"error": "bold red", "warning": "yellow"}
 
 
-def problem_table(problems: Sequence[Problem]) -> Table:
-    """One row a problem: severity, file and line, doc_key, field, what was found and expected."""
-    table = Table(title=f"{summary(problems)}", title_justify="left", title_style="bold", header_style="dim")
-    for column in ("", "where", "doc_key", "field"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("what", overflow="fold")
-    for problem in problems:
-        cells = (problem.severity, where(problem), problem.doc_key or "", problem.field or "", problem.message)
-        style = _STYLES.get(problem.severity, "")
-        table.add_row(Text(cells[0], style=style), *(Text(cell) for cell in cells[1:]))
-    return table
+def problem_tables(problems: Sequence[Problem]) -> RenderableType:
+    """A table for each file, one row a problem: line, severity, doc_key, field, what was found and expected."""
+    tables = []
+    for file in dict.fromkeys(problem.file for problem in problems):
+        table = Table(title=Text(file), title_justify="left", title_style="bold", header_style="dim", box=box.SIMPLE)
+        table.add_column("line", justify="right", no_wrap=True)
+        table.add_column("", no_wrap=True)
+        table.add_column("doc_key", overflow="fold", min_width=19)
+        table.add_column("field", overflow="fold", min_width=10)
+        table.add_column("what", overflow="fold", ratio=1)
+        for problem in (problem for problem in problems if problem.file == file):
+            line, severity = Text(str(problem.line or "")), Text(problem.severity, style=_STYLES[problem.severity])
+            table.add_row(line, severity, *map(Text, (problem.doc_key or "", problem.field or "", problem.message)))
+        tables.append(table)
+    return Group(*tables)
 
 
 def problem_line(problem: Problem) -> str:
     """`file:line: severity: doc_key: field: message`, as compilers print it; parts that are not known are left out."""
-    parts = [where(problem, whole_path=True), problem.severity, problem.doc_key, problem.field, problem.message]
-    return ": ".join(part for part in parts if part)
-
-
-def where(problem: Problem, whole_path: bool = False) -> str:
-    """`file:line`, or the file alone for a problem of the whole file."""
-    from pathlib import Path
-
-    name = str(problem.file) if whole_path else Path(problem.file).name
-    return f"{name}:{problem.line}" if problem.line else name
+    where = f"{problem.file}:{problem.line}" if problem.line else problem.file
+    return ": ".join(
+        part for part in (where, problem.severity, problem.doc_key, problem.field, problem.message) if part
+    )
 
 
 def summary(problems: Sequence[Problem]) -> str:

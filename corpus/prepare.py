@@ -1,0 +1,203 @@
+"""The folder that goes on the Hub: Parquet a config and split, and a dataset card that tells `load_dataset` so."""
+
+import contextlib
+import logging
+import os
+import re
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+from datasets import DatasetInfo
+from datasets.info import DatasetInfosDict
+from datasets.utils.metadata import MetadataConfigs
+from huggingface_hub import DatasetCard, DatasetCardData
+
+from ..tiktalkcoref_dataset import CorpusFiles, Problem, TikTalkCoref, read_corpus
+from .atomic import atomic_folder
+from .progress import track
+from .statistics import PUBLISHED, Counts, measure
+
+CONFIGS = ("all", "celeb", "no_celeb", "textual", "visual")
+DEFAULT_CONFIG = "all"  # what `load_dataset` without a config gives: everything
+TEMPLATE = Path(__file__).parent / "dataset_card.md"
+OWNED = ["README.md", ".gitattributes", *(f"{config}/*.parquet" for config in CONFIGS)]
+MAX_SHARD_SIZE = "500MB"
+
+
+def prepare(
+    files: CorpusFiles,
+    output_dir: Path | str = "tiktalkcoref",
+    frames_dir: Path | str | None = None,
+    regions_dir: Path | str | None = None,
+    *,
+    repo_id: str = "tiktalkcoref",
+    facts: dict[str, Any] | None = None,
+) -> Path:
+    """Write the Hub-ready folder; from its parent, `load_dataset("tiktalkcoref", "celeb")` then works offline.
+
+    Args:
+        files: the corpus.
+        output_dir: becomes `<config>/<split>-00000-of-00001.parquet` (more parts for many pictures) and `README.md`.
+        frames_dir, regions_dir: pictures found there are embedded in the Parquet files; missing ones are null.
+        repo_id: the name that the card's examples load.
+        facts: what `survey` said of the same files, if it has been asked already.
+
+    Returns:
+        The folder.
+
+    Raises:
+        CorpusError: the corpus has errors.
+        FileExistsError: `output_dir` holds files that are not of such a folder.
+    """
+    if facts is None:
+        facts = survey(files, frames_dir, regions_dir)
+    infos: dict[str, DatasetInfo] = {}
+    with atomic_folder(output_dir, owned=OWNED) as folder, tempfile.TemporaryDirectory() as cache:
+        for config in track(CONFIGS, "writing Parquet", total=len(CONFIGS)):
+            builder = TikTalkCoref(
+                config_name=config,
+                cache_dir=cache,
+                annotations=str(files.annotations),
+                splits=str(files.splits),
+                titles=str(files.titles),
+                frames_dir=None if frames_dir is None else str(frames_dir),
+                regions_dir=None if regions_dir is None else str(regions_dir),
+            )
+            infos[config] = _write_config(builder, folder / config, folder / "build")
+        shutil.rmtree(folder / "build")
+        (folder / "README.md").write_text(dataset_card(infos, facts, repo_id), encoding="utf-8", newline="\n")
+    return Path(output_dir)
+
+
+def survey(
+    files: CorpusFiles, frames_dir: Path | str | None = None, regions_dir: Path | str | None = None
+) -> dict[str, Any]:
+    """What the card tells of the corpus beyond its rows: counts, pictures, defects; one pass over all records.
+
+    Raises:
+        CorpusError: the corpus has errors.
+    """
+    problems: list[Problem] = []
+    pictures = {"frame": Counter(), "region": Counter()}
+    region_names: set[str] = set()
+
+    def counted() -> Iterator[dict[str, Any]]:
+        records = read_corpus(files, problems=problems, frames_dir=frames_dir, regions_dir=regions_dir)
+        for record in track(records, "reading"):
+            for box in record["visual_annotations"]:
+                region_names.add(os.path.basename(box["region_image_path"]))
+                for kind, found in pictures.items():
+                    found[box[kind] is not None] += 1
+            yield record
+
+    return {
+        "counts": measure(counted()),
+        "warnings": Counter(_kind(problem) for problem in problems),
+        "pictures": {kind: {"found": found[True], "missing": found[False]} for kind, found in pictures.items()},
+        "region_names": len(region_names),
+    }
+
+
+def dataset_card(infos: dict[str, DatasetInfo], facts: dict[str, Any], repo_id: str) -> str:
+    """The card of a prepared corpus: YAML (configs, features, sizes) and text, from `dataset_card.md`.
+
+    Args:
+        infos: config -> its `datasets.DatasetInfo`, with splits and sizes.
+        facts: what `survey` returned.
+        repo_id: the name that the examples load.
+    """
+    rows = facts["counts"]["all", "all"].dialogues
+    data = DatasetCardData(
+        pretty_name="TikTalkCoref",
+        language=["zh"],
+        license="mit",
+        task_categories=["token-classification"],
+        task_ids=["coreference-resolution"],
+        annotations_creators=["expert-generated"],
+        language_creators=["found"],
+        multilinguality=["monolingual"],
+        source_datasets=["extended"],
+        size_categories=["n<1K" if rows < 1000 else "1K<n<10K" if rows < 10_000 else "10K<n<100K"],
+        tags=["coreference", "multimodal", "dialogue", "social-media", "visual-grounding"],
+    )
+    MetadataConfigs({name: _data_files(name, info) for name, info in infos.items()}).to_dataset_card_data(data)
+    DatasetInfosDict(infos).to_dataset_card_data(data)
+    card = DatasetCard.from_template(
+        data,
+        template_path=str(TEMPLATE),
+        repo_id=repo_id,
+        default_config=DEFAULT_CONFIG,
+        configs={
+            name: {split.name: split.num_examples for split in info.splits.values()} for name, info in infos.items()
+        },
+        counts=_card_counts(facts["counts"]),
+        is_upstream=_is_upstream(facts["counts"]["all", "all"]),
+        without_box=facts["counts"]["all", "all"].boxes_a_dialogue[0],
+        warnings=dict(sorted(facts["warnings"].items())),
+        pictures=facts["pictures"],
+        region_names=facts["region_names"],
+    )
+    return str(card)
+
+
+def _write_config(builder: TikTalkCoref, folder: Path, build: Path) -> DatasetInfo:
+    """Build a config as Parquet in `build`, move the files to `folder`; returns what the card says of it."""
+    with _quiet():
+        builder.download_and_prepare(str(build / folder.name), file_format="parquet", max_shard_size=MAX_SHARD_SIZE)
+    folder.mkdir()
+    for path in (build / folder.name).glob("*.parquet"):
+        path.rename(folder / _shard_name(path.name))
+    info = builder.info
+    info.download_size = sum(path.stat().st_size for path in folder.iterdir())  # what `load_dataset` fetches
+    return info
+
+
+def _shard_name(name: str) -> str:
+    """`tiktalk_coref-train-00000-of-00001.parquet`, or without numbers, as `train-00000-of-00001.parquet`."""
+    parts = name.removesuffix(".parquet").split("-")
+    split, numbers = parts[1], parts[2:] or ["00000", "of", "00001"]
+    return "-".join([split, *numbers]) + ".parquet"
+
+
+def _data_files(config: str, info: DatasetInfo) -> dict[str, Any]:
+    files: dict[str, Any] = {"data_files": [{"split": split, "path": f"{config}/{split}-*"} for split in info.splits]}
+    return files | {"default": True} if config == DEFAULT_CONFIG else files
+
+
+def _card_counts(counts: dict[tuple[str, str], Counts]) -> list[tuple[str, str, Counts]]:
+    rows = [
+        (group, split, counts[group, split])
+        for group in ("celeb", "no_celeb")
+        for split in ("train", "validation", "test")
+    ]
+    return [*rows, *((group, "all", counts[group, "all"]) for group in ("celeb", "no_celeb", "all"))]
+
+
+def _is_upstream(counts: Counts) -> bool:
+    """Whether the counts are those of the published corpus, about which the card has more to say."""
+    return all(getattr(counts, name) == PUBLISHED["all"][name] for name in ("dialogues", "mentions", "clusters"))
+
+
+def _kind(problem: Problem) -> str:
+    """The field of a problem without its numbers: `visual_annotations.box_labels`."""
+    return re.sub(r"\[\d+\]", "", problem.field or "file")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Five builders would each draw their bars and repeat the warnings that `survey` has counted."""
+    log = logging.getLogger(TikTalkCoref.__module__)
+    shown, level = datasets.is_progress_bar_enabled(), log.level
+    datasets.disable_progress_bars()
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        if shown:
+            datasets.enable_progress_bars()
