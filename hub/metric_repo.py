@@ -1,0 +1,48 @@
+"""The metric repository: a Space whose module bears the repository's name, as `evaluate.load("NS/<name>")` asks for."""
+
+import ast
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .kinds import Sources
+
+ROOM = Path(__file__).parent.parent / "evaluate_metric"
+MODULE = "evaluate_metric"  # its name here
+FILES = ("README.md", "app.py", "requirements.txt")
+
+
+def check(sources: "Sources") -> None:
+    """The metric comes with the package: nothing to check but that it is whole."""
+    missing = [name for name in (f"{MODULE}.py", *FILES) if not (ROOM / name).is_file()]
+    if missing:
+        raise ValueError(f"{ROOM} lacks {', '.join(missing)}: install the package again")
+
+
+def build(sources: "Sources", ids: dict[str, str], folder: Path) -> None:
+    """Copy the metric's module with its neighbours; it, and the examples that load it, take the repository's name.
+
+    Raises:
+        ValueError: a neighbour has the repository's name.
+    """
+    repo_id = ids["metric"]
+    name = repo_id.split("/")[1]
+    modules = _neighbours(MODULE)
+    if name in modules or name == "app":
+        raise ValueError(f"the metric cannot be called {name}: one of its own modules has that name")
+    for file in (f"{MODULE}.py", *(f"{module}.py" for module in modules), *FILES):
+        text = (ROOM / file).read_text(encoding="utf-8").replace(f'load("{MODULE}")', f'load("{repo_id}")')
+        (folder / (f"{name}.py" if file == f"{MODULE}.py" else file)).write_text(text, encoding="utf-8")
+
+
+def _neighbours(module: str) -> set[str]:
+    """The modules beside one that it needs, directly or not."""
+    found: set[str] = set()
+    pending = [module]
+    while pending:
+        for node in ast.walk(ast.parse((ROOM / f"{pending.pop()}.py").read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level == 1:
+                names = {node.module} if node.module else {alias.name for alias in node.names}
+                pending += names - found
+                found |= names
+    return found

@@ -1,0 +1,217 @@
+"""Serving: what an inference endpoint, and the widget on the model's page, run. Uploaded beside the weights.
+
+A string gives the clusters as the token-classification widget colours them; each line is an utterance, and the
+speakers A and B take turns:
+
+    handler({"inputs": "这个男生能接受她吗\\n可以"})
+    [{"entity_group": "C1", "word": "这个男生", "start": 0, "end": 4, "score": 0.9812}, ...]
+
+A dictionary gives the pipeline's full result. Its keys are those of the pipeline; pictures are base64 strings (or data
+URLs) of PNG, JPEG, WebP, GIF or BMP files:
+
+    handler({"inputs": {"sentences": ["…", "…"], "speakers": ["A", "B"], "title": "…", "regions": ["iVBORw0…"]}})
+
+Addresses and paths are never fetched or opened. A request that cannot be answered raises `BadRequestError`, whose
+message the serving toolkit returns as {"error": message} with status 400.
+"""
+
+import base64
+import binascii
+import io
+import logging
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from PIL import Image, UnidentifiedImageError
+from transformers import pipeline
+
+logger = logging.getLogger(__name__)
+
+MAX_CHARACTERS = 20_000  # of all utterances together
+MAX_TITLE = 1_000  # characters
+MAX_PICTURES = 64
+MAX_PICTURE_BYTES = 10_000_000  # of one decoded file
+MAX_PIXELS = 64_000_000  # of all pictures together: 200 MB once they are decoded
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+TEXT_KEYS = ("sentences", "speakers", "title")
+KEYS = (*TEXT_KEYS, "regions", "frames", "boxes", "clusters", "mentions")
+REQUEST_KEYS = ("inputs", "parameters", "options")  # what the widget and the clients send
+
+
+class BadRequestError(ValueError):
+    """A request that cannot be answered; the message says what was found and what to send instead."""
+
+
+class EndpointHandler:
+    """Answers requests with the model in a folder.
+
+    Args:
+        path: the folder with the weights, the configuration and the code.
+    """
+
+    def __init__(self, path: str = "") -> None:
+        device = 0 if torch.cuda.is_available() else -1
+        self.pipeline = pipeline("multimodal-coreference", model=str(path), trust_remote_code=True, device=device)
+        self.lock = threading.Lock()  # requests wait their turn: memory does not grow with their number
+
+    def __call__(self, data: Any) -> list[dict[str, Any]] | dict[str, Any]:
+        """Answer one request.
+
+        Args:
+            data: a string, a dialogue, or {"inputs": one of the two}.
+        Returns:
+            for a string, the mentions in reading order: `entity_group` ("C1" is the first cluster), `word`, and
+            `start`, `end` (exclusive), character offsets into the string as it was sent, and `score`, the
+            probability of the mention;
+            for a dialogue, the pipeline's result.
+        Raises:
+            BadRequestError: anything that cannot be answered.
+        """
+        inputs = _read_request(data)
+        try:
+            if isinstance(inputs, str):
+                return self._colour(inputs)
+            return self._resolve(_read_dialogue(inputs))
+        except BadRequestError:
+            raise
+        except ValueError as error:  # the pipeline's own checks
+            raise BadRequestError(" ".join(str(error).split())) from None
+        except Exception:
+            logger.exception("a request failed")
+            raise RuntimeError("the model failed on this request; the log of the endpoint says why") from None
+
+    def _resolve(self, dialogue: dict[str, Any]) -> dict[str, Any]:
+        with self.lock:
+            return self.pipeline(dialogue)
+
+    def _colour(self, text: str) -> list[dict[str, Any]]:
+        sentences, starts = _read_lines(text)
+        groups = []
+        for number, cluster in enumerate(self._resolve({"sentences": sentences})["clusters"], start=1):
+            for mention in cluster["mentions"]:
+                start = starts[mention["sentence"]] + mention["start"]
+                end = starts[mention["sentence"]] + mention["end"]
+                score = round(float(mention["score"]), 4)
+                group = {"entity_group": f"C{number}", "word": text[start:end], "start": start, "end": end}
+                groups.append({**group, "score": score})
+        return sorted(groups, key=lambda group: (group["start"], -group["end"]))
+
+
+def _read_request(data: Any) -> str | Mapping:
+    """The string or the dialogue in a request."""
+    inputs = data
+    if isinstance(data, Mapping) and "inputs" in data:
+        inputs = data["inputs"]
+        _check_keys(data, REQUEST_KEYS, "the request")
+        if data.get("parameters"):
+            raise BadRequestError('found "parameters": this model takes none; send {"inputs": ...} alone')
+    if not isinstance(inputs, str | Mapping):
+        raise BadRequestError(
+            f'found inputs of type {_type(inputs)}, expected a string or {{"sentences": ["…", "…"], ...}}: '
+            "one dialogue a request"
+        )
+    return inputs
+
+
+def _read_lines(text: str) -> tuple[list[str], list[int]]:
+    """The utterances of a string, one a line, blank ones left out, and where each starts."""
+    _check_text(text, "inputs", MAX_CHARACTERS)
+    sentences, starts, position = [], [], 0
+    for line in text.split("\n"):
+        content = line.strip()
+        if content:
+            sentences.append(content)
+            starts.append(position + line.index(content))
+        position += len(line) + 1
+    if not sentences:
+        raise BadRequestError("inputs is empty: send a dialogue, one utterance a line")
+    return sentences, starts
+
+
+def _read_dialogue(inputs: Mapping) -> dict[str, Any]:
+    """A dialogue for the pipeline: sizes checked, pictures decoded."""
+    _check_keys(inputs, KEYS, "inputs")
+    sentences = inputs.get("sentences")
+    if not isinstance(sentences, list) or not sentences:
+        raise BadRequestError(f'inputs.sentences: found {_type(sentences)}, expected a list of utterances, ["…", "…"]')
+    units = [unit for sentence in sentences for unit in (sentence if isinstance(sentence, list) else [sentence])]
+    texts = [unit for unit in units if isinstance(unit, str)]  # the pipeline refuses the others
+    _check_text("".join(texts), "inputs.sentences", MAX_CHARACTERS)
+    if isinstance(inputs.get("title"), str):
+        _check_text(inputs["title"], "inputs.title", MAX_TITLE)
+    for speaker in inputs.get("speakers") or ():
+        if isinstance(speaker, str):
+            _check_text(speaker, "inputs.speakers", MAX_TITLE)
+    dialogue = {key: value for key, value in inputs.items() if value is not None}
+    pixels = 0
+    for key in ("regions", "frames"):
+        if key in dialogue:
+            dialogue[key], pixels = _read_pictures(dialogue[key], f"inputs.{key}", pixels)
+    if isinstance(dialogue.get("boxes"), list) and len(dialogue["boxes"]) > MAX_PICTURES:
+        raise BadRequestError(f"inputs.boxes: found {len(dialogue['boxes'])}, at most {MAX_PICTURES} are read")
+    return dialogue
+
+
+def _read_pictures(pictures: Any, where: str, pixels: int) -> tuple[list[Image.Image], int]:
+    """Decode pictures; `pixels` counts those of the whole request."""
+    if not isinstance(pictures, list):
+        raise BadRequestError(f"{where}: found {_type(pictures)}, expected a list of base64 strings")
+    if len(pictures) > MAX_PICTURES:
+        raise BadRequestError(f"{where}: found {len(pictures)} pictures, at most {MAX_PICTURES} are read")
+    decoded = []
+    for index, picture in enumerate(pictures):
+        image = _open_picture(picture, f"{where}[{index}]")
+        pixels += image.width * image.height
+        if pixels > MAX_PIXELS:
+            raise BadRequestError(
+                f"{where}[{index}]: {image.width} x {image.height} brings the request above {MAX_PIXELS:,} pixels; "
+                "scale the pictures down, heads need some 224 x 224"
+            )
+        try:
+            image.load()
+        except (OSError, SyntaxError, ValueError, MemoryError) as error:
+            raise BadRequestError(f"{where}[{index}]: the picture is damaged ({error})") from None
+        decoded.append(image.convert("RGB"))
+    return decoded, pixels
+
+
+def _open_picture(picture: Any, where: str) -> Image.Image:
+    """The picture in a base64 string, its header read but not its pixels."""
+    if not isinstance(picture, str):
+        raise BadRequestError(f"{where}: found {_type(picture)}, expected the picture's file as a base64 string")
+    if picture.startswith("data:"):
+        picture = picture.partition(",")[2]
+    elif "://" in picture[:32]:
+        raise BadRequestError(f"{where}: found an address; addresses are not fetched, send the file as a base64 string")
+    if len(picture) > MAX_PICTURE_BYTES * 4 // 3 + 4:
+        raise BadRequestError(f"{where}: the file is larger than {MAX_PICTURE_BYTES:,} bytes; scale the picture down")
+    try:
+        content = base64.b64decode("".join(picture.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise BadRequestError(f"{where}: not base64; send the bytes of the picture's file, base64-encoded") from None
+    try:
+        return Image.open(io.BytesIO(content), formats=FORMATS)
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError):
+        raise BadRequestError(f"{where}: no picture that can be read; expected one of {', '.join(FORMATS)}") from None
+
+
+def _check_text(text: str, where: str, limit: int) -> None:
+    if len(text) > limit:
+        raise BadRequestError(f"{where}: found {len(text):,} characters, at most {limit:,} are read; send it in parts")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise BadRequestError(f"{where}: character {error.start} is half of a surrogate pair, not text") from None
+
+
+def _check_keys(data: Mapping, known: tuple[str, ...], where: str) -> None:
+    unknown = [str(key) for key in data if key not in known]
+    if unknown:
+        raise BadRequestError(f"{where} has the unknown key {unknown[0][:50]!r}; known: {', '.join(known)}")
+
+
+def _type(value: Any) -> str:
+    names = {type(None): "nothing", list: "a list", dict: "an object", str: "a string", bool: "true or false"}
+    return names.get(type(value), f"a {type(value).__name__}")
