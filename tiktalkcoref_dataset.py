@@ -22,7 +22,6 @@ import logging
 import os
 import re
 from array import array
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -57,6 +56,7 @@ FILE_NAMES = {
 VIDEO_TYPES = ("celeb", "no_celeb")
 SPLITS = ("train", "validation", "test")
 SPLIT_NAMES = {"train": "train", "val": "validation", "dev": "validation", "validation": "validation", "test": "test"}
+MAX_NUMBER = 2**31 - 1  # what an int32 column holds
 NO_LABEL = "none"  # no visual counterpart, and no celebrity; some generations write ""
 
 TEXTUAL_FIELDS = (
@@ -529,8 +529,9 @@ class _Reader:
     def canonical(self, record: dict[str, Any], number: int, with_pictures: bool = True) -> dict[str, Any] | None:
         """The canonical form of a parsed record; None (and problems) where it has an error."""
         doc_key = record["doc_key"]
-        sound = True
-        if not _is_sound(record):
+        sound = regular = _is_regular(record)
+        if not regular:
+            sound = True
             for severity, name, message in _diagnose(record):
                 sound = sound and severity == "warning"
                 self._annotation_problem(number, doc_key, name, message, severity)
@@ -541,7 +542,12 @@ class _Reader:
         if title is None:
             message = f"no title in {self.files.titles}: the title is left empty"
             self._annotation_problem(number, doc_key, "doc_key", message, "warning")
-        sentences = record["sentences"]
+        sentences, clusters = record["sentences"], record["clusters"]
+        sentence_map = subtoken_map = texts = None
+        if regular:
+            texts = record["clusters_str"]
+        else:
+            sentence_map, subtoken_map = record.get("sentence_map"), record.get("subtoken_map")
         boxes = [_canonical_box(box) for box in record["visual_annotations"]]
         if with_pictures:
             self._find_pictures(boxes, doc_key, number)
@@ -553,10 +559,10 @@ class _Reader:
             "video_path": None,
             "sentences": sentences,
             "speaker_ids": record["speaker_ids"],
-            "sentence_map": record.get("sentence_map") or _sentence_map(sentences),
-            "subtoken_map": record.get("subtoken_map") or _subtoken_map(sentences),
-            "clusters": record["clusters"],
-            "clusters_str": _clusters_str(sentences, record["clusters"]),
+            "sentence_map": sentence_map or _sentence_map(sentences),
+            "subtoken_map": subtoken_map or _subtoken_map(sentences),
+            "clusters": clusters,
+            "clusters_str": texts or _clusters_str(list(chain.from_iterable(sentences)), clusters),
             "entity_labels": [label or NO_LABEL for label in _first(record, "entity_labels", "entity_label")],
             "visual_annotations": boxes,
             "split": place[1],
@@ -738,16 +744,21 @@ def _first(record: dict[str, Any], *names: str) -> Any:
 
 
 def _sentence_map(sentences: list[list[str]]) -> list[list[int]]:
+    """For each token the number of its utterance."""
     return [[i] * len(sentence) for i, sentence in enumerate(sentences)]
 
 
 def _subtoken_map(sentences: list[list[str]]) -> list[list[int]]:
-    positions = iter(range(sum(map(len, sentences))))
-    return [list(islice(positions, len(sentence))) for sentence in sentences]
+    """For each token its position in the flattened dialogue: every token is a word of its own."""
+    maps, start = [], 0
+    for sentence in sentences:
+        maps.append(list(range(start, start + len(sentence))))
+        start += len(sentence)
+    return maps
 
 
-def _clusters_str(sentences: list[list[str]], clusters: list[list[list[int]]]) -> list[list[str]]:
-    tokens = list(chain.from_iterable(sentences))
+def _clusters_str(tokens: str | list[str], clusters: list[list[list[int]]]) -> list[list[str]]:
+    """The text of each mention. `tokens` may be one text, where each token is one character."""
     return [["".join(tokens[start : end + 1]) for start, end in cluster] for cluster in clusters]
 
 
@@ -756,41 +767,43 @@ def _clusters_str(sentences: list[list[str]], clusters: list[list[list[int]]]) -
 _PARALLEL = ("speaker_ids", "sentence_map", "subtoken_map")
 
 
-def _is_sound(record: dict[str, Any]) -> bool:
+def _is_regular(record: dict[str, Any]) -> bool:
     """Whether a record has nothing to complain about. Quick, for every record; `_diagnose` says what is wrong.
 
-    It may say False of a sound record (one without `clusters_str`, say), never True of one that `_diagnose` minds.
+    It may say False of a sound record (one with maps of its own, say), never True of one that `_diagnose` minds.
+    The maps and texts of a regular record equal those that its sentences and clusters give.
     """
     try:
-        sentences, clusters = record["sentences"], record["clusters"]
-        lengths = [len(sentence) for sentence in sentences]
+        sentences, speakers = record["sentences"], record["speaker_ids"]
         tokens = list(chain.from_iterable(sentences))
-        for name in _PARALLEL:
-            if [len(row) for row in record[name]] != lengths or set(map(type, record[name])) != {list}:
-                return False
-        if not (
-            set(map(type, sentences)) == {list}
-            and set(map(type, tokens)) == {str}
-            and set(map(type, chain.from_iterable(record["speaker_ids"]))) == {str}
-            and set(map(type, chain.from_iterable(record["sentence_map"]))) == {int}
-            and set(map(type, chain.from_iterable(record["subtoken_map"]))) == {int}
-            and type(record["genre"]) is str
-            and _clusters_are_sound(record, tokens)
-        ):
+        if "" in tokens:
             return False
-        return _boxes_are_sound(record)
+        text = "".join(tokens)  # a TypeError where they are not all texts
+        "".join(chain.from_iterable(speakers))
+        return (
+            set(map(type, sentences)) == set(map(type, speakers)) == {list}
+            and list(map(len, speakers)) == list(map(len, sentences))
+            and record["sentence_map"] == _sentence_map(sentences)
+            and record["subtoken_map"] == _subtoken_map(sentences)
+            and type(record["genre"]) is str
+            and _clusters_are_sound(record, text if len(text) == len(tokens) else tokens)
+            and _boxes_are_sound(record)
+        )
     except (LookupError, TypeError, ValueError, AttributeError):
         return False
 
 
-def _clusters_are_sound(record: dict[str, Any], tokens: list[str]) -> bool:
+def _clusters_are_sound(record: dict[str, Any], tokens: str | list[str]) -> bool:
     clusters = record["clusters"]
     mentions = [(start, end) for cluster in clusters for start, end in cluster]
     for start, end in mentions:
         if type(start) is not int or type(end) is not int or not 0 <= start <= end < len(tokens):
             return False
-    texts = [["".join(tokens[start : end + 1]) for start, end in cluster] for cluster in clusters]
-    return all(clusters) and len(set(mentions)) == len(mentions) and texts == record["clusters_str"]
+    return (
+        all(clusters)
+        and len(set(mentions)) == len(mentions)
+        and _clusters_str(tokens, clusters) == record["clusters_str"]
+    )
 
 
 def _boxes_are_sound(record: dict[str, Any]) -> bool:
@@ -803,10 +816,10 @@ def _boxes_are_sound(record: dict[str, Any]) -> bool:
         x1, y1, x2, y2 = box["bbox"]
         frame_path, region_path = box["cur_frame_path"], box["region_image_path"]
         if not (
-            set(map(type, (x1, y1, x2, y2, box["cur_frame"]))) == {int}
-            and 0 <= x1 < x2
-            and 0 <= y1 < y2
-            and box["cur_frame"] >= 0
+            type(x1) is type(y1) is type(x2) is type(y2) is type(box["cur_frame"]) is int
+            and 0 <= x1 < x2 <= MAX_NUMBER
+            and 0 <= y1 < y2 <= MAX_NUMBER
+            and 0 <= box["cur_frame"] <= MAX_NUMBER
             and type(frame_path) is type(region_path) is type(_first(box, "celebrity", "if_celebrity")) is str
             and ".." not in frame_path + region_path
             and "\0" not in frame_path + region_path
@@ -843,11 +856,11 @@ def _diagnose_tokens(record: dict[str, Any]) -> tuple[list[str] | None, list[tup
         problems.append(("error", "genre", f"{_found(genre)}, expected a text"))
     lengths = [len(sentence) for sentence in sentences]
     for name in _PARALLEL:
-        if name not in record and name != "speaker_ids":
+        if record.get(name) is None and name != "speaker_ids":
             continue  # derived from the sentences
         kind = str if name == "speaker_ids" else int
         if not _is_nested(record.get(name), kind):
-            wanted = "texts" if kind is str else "whole numbers"
+            wanted = "texts" if kind is str else "whole numbers, 0 or more"
             message = f"{_found(record.get(name))}, expected lists of {wanted}, one an utterance"
             problems.append(("error", name, message))
         elif [len(row) for row in record[name]] != lengths:
@@ -888,7 +901,7 @@ def _diagnose_clusters(
                 yield "warning", name, f"mention [{start}, {end}] is listed twice in the cluster"
     texts = record.get("clusters_str")
     if readable and "clusters_str" in record:
-        expected = [["".join(tokens[start : end + 1]) for start, end in cluster] for cluster in clusters]
+        expected = _clusters_str(tokens, clusters)
         if texts != expected:
             message = f"{texts!r} disagrees with the spans, which say {expected!r}: the spans are taken"
             yield "warning", "clusters_str", message
@@ -925,13 +938,15 @@ def _diagnose_boxes(record: dict[str, Any], n_clusters: int) -> Iterator[tuple[s
 def _diagnose_box(box: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """(field, message) of each error of one box."""
     frame = box.get("cur_frame")
-    if type(frame) is not int or frame < 0:
+    if not _is_a(frame, int):
         yield "cur_frame", f"{_found(frame)}, expected a frame number, 0 or more"
     bbox = box.get("bbox")
     if not (isinstance(bbox, list) and len(bbox) == 4 and all(type(value) is int for value in bbox)):
         yield "bbox", f"{_found(bbox)}, expected [x1, y1, x2, y2] in whole pixels"
     elif min(bbox) < 0:
         yield "bbox", f"{bbox} has a negative coordinate, expected [x1, y1, x2, y2] in pixels of the frame"
+    elif max(bbox) > MAX_NUMBER:
+        yield "bbox", f"{bbox} is out of range, expected [x1, y1, x2, y2] in pixels of the frame"
     elif bbox[0] >= bbox[2] or bbox[1] >= bbox[3]:
         yield "bbox", f"{bbox} is empty, expected x1 < x2 and y1 < y2"
     if not isinstance(box.get("box_labels"), str):
@@ -950,12 +965,17 @@ def _diagnose_box(box: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _is_nested(value: Any, kind: type) -> bool:
-    """Whether a value is a list of lists of `kind` (where a truth value is no number)."""
+    """Whether a value is a list of lists of texts or of whole numbers."""
     return (
         isinstance(value, list)
         and all(isinstance(row, list) for row in value)
-        and all(type(item) is kind for row in value for item in row)
+        and all(_is_a(item, kind) for row in value for item in row)
     )
+
+
+def _is_a(value: Any, kind: type) -> bool:
+    """Whether a value is a text, or a whole number that a column can hold (a truth value is none)."""
+    return type(value) is kind and (kind is str or 0 <= value <= MAX_NUMBER)
 
 
 def _found(value: Any) -> str:
@@ -978,7 +998,7 @@ class CorpusConfig(datasets.BuilderConfig):
     strict: warnings are errors.
     """
 
-    version: datasets.Version = datasets.Version("1.0.0")
+    version: datasets.Version = field(default_factory=lambda: datasets.Version("1.0.0"))
     annotations: str | None = None
     splits: str | None = None
     titles: str | None = None
@@ -1079,7 +1099,7 @@ class TikTalkCoref(datasets.ArrowBasedBuilder):
         records = reader.records_at(lines)
         number = 0
         while batch := list(islice(records, BATCH_SIZE)):
-            yield number, _to_table(batch, schema, reader.files.annotations)
+            yield number, _to_table(batch, schema)
             number += 1
         if summarise:
             reader.summarise()
@@ -1089,38 +1109,20 @@ class TikTalkCoref(datasets.ArrowBasedBuilder):
         self._reader.summarise()  # once for all splits
 
 
-def _to_table(records: list[dict[str, Any]], schema: pa.Schema, path: Path) -> pa.Table:
-    """Canonical records as one table. Raises: CorpusError naming the record that the columns cannot hold."""
-    try:
-        columns = [
-            pa.array([_CELL.get(name, _same)(row[name]) for row in records], kind) for name, kind in _kinds(schema)
-        ]
-    except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
-        if len(records) > 1:
-            for record in records:
-                _to_table([record], schema, path)
-        raise CorpusError(f"{path}, doc_key {records[0]['doc_key']}: cannot be stored: {error}") from error
+def _to_table(records: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Canonical records as one table with the columns of the schema."""
+    columns = []
+    for column in schema:
+        values = [record[column.name] for record in records]
+        if column.name == "video_type":
+            values = [VIDEO_TYPES.index(value) for value in values]
+        elif column.name == "visual_annotations":
+            values = [[_with_stored_pictures(box) for box in boxes] for boxes in values]
+        columns.append(pa.array(values, column.type))
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def _kinds(schema: pa.Schema) -> list[tuple[str, pa.DataType]]:
-    return [(column.name, column.type) for column in schema]
-
-
-def _same(value: Any) -> Any:
-    return value
-
-
-def _with_stored_pictures(boxes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Boxes whose pictures are as an `Image` column stores them: by path, read when asked for."""
-    return [
-        {
-            **box,
-            "frame": box["frame"] and {"bytes": None, "path": box["frame"]},
-            "region": box["region"] and {"bytes": None, "path": box["region"]},
-        }
-        for box in boxes
-    ]
-
-
-_CELL = {"video_type": VIDEO_TYPES.index, "visual_annotations": _with_stored_pictures}
+def _with_stored_pictures(box: dict[str, Any]) -> dict[str, Any]:
+    """A box whose pictures are as an `Image` column stores them: by path, read when asked for."""
+    stored = {name: box[name] and {"bytes": None, "path": box[name]} for name in ("frame", "region")}
+    return {**box, **stored}
