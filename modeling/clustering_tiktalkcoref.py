@@ -56,8 +56,9 @@ class Mentions:
     person: Tensor
     strings: list[str]
 
-    def __len__(self) -> int:
-        return len(self.dialogue)
+    def spans(self) -> list[tuple[int, int, int]]:
+        """(dialogue, start, end) of each."""
+        return [tuple(row) for row in torch.stack([self.dialogue, self.start, self.end], 1).tolist()]
 
 
 class ClusteringHead(nn.Module):
@@ -136,15 +137,13 @@ class ClusteringHead(nn.Module):
         return full.index_put((row, column), score.float())
 
 
-def describe_mentions(
-    spans: list[list[tuple[int, int]]], characters: list[list[str]], utterance: Tensor, speaker: Tensor
-) -> Mentions:
+def describe_mentions(spans: list[list], characters: list[list[str]], utterance: Tensor, speaker: Tensor) -> Mentions:
     """The mentions of each dialogue, as inclusive spans, with what their strings and places say.
 
     `utterance` and `speaker` are [B, C]; strings are compared in normalised form.
     """
     device = utterance.device
-    rows = [(number, start, end) for number, found in enumerate(spans) for start, end in sorted(set(found))]
+    rows = [(number, *span) for number, found in enumerate(spans) for span in sorted({tuple(span) for span in found})]
     index = torch.tensor(rows, dtype=torch.long, device=device).reshape(-1, 3)
     dialogue, start, end = index.T.contiguous()
     numbers: dict[str, int] = {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 
-__all__ = ["PAIR_KINDS", "PERSONS", "contains", "normalise", "person"]
+__all__ = ["PAIR_KINDS", "PERSONS", "contains", "normalise", "person", "query_rank"]
 
 PERSONS = ("none", "first", "second", "third", "other")
 PAIR_KINDS = ("pronoun_pronoun", "entity_pronoun", "match", "contains", "other")
@@ -19,8 +19,31 @@ _SECOND = "你 您 妳 恁 汝 伱 沵 迩 尔 尼 泥 倪 祢 阁下 你丫 乃
 _THIRD = "他 她 它 祂 牠 ta t伊 伊 其 渠 佢 tā 怹 其人 此人 彼"
 _OTHER = (
     "自己 自个 自个儿 自己个儿 自身 本身 自家 谁 谁谁 哪个 哪位 哪些 大家 大伙 大伙儿 大家伙 各位 诸位 "
-    "众人 别人 旁人 人家 他人 对方 双方 彼此 某人 某某 这 那 这个 那个 这位 那位 这些 那些 这人 那人 这货 那货 这厮 那厮 "
-    "这家伙 那家伙 这俩 那俩 这几个 那几个 这里 那里 啥 什么"
+    "众人 别人 旁人 人家 他人 对方 双方 彼此 某人 某某 这 那 这个 那个 这位 那位 这些 那些 这人 那人 这货 那货 "
+    "这厮 那厮 这家伙 那家伙 这俩 那俩 这几个 那几个 这里 那里 啥 什么"
+)
+_NOUN_BEGINS = (
+    "这",
+    "那",
+    "一个",
+    "一位",
+    "两个",
+    "有个",
+    "有些",
+    "某",
+    "每",
+    "我",
+    "你",
+    "您",
+    "他",
+    "她",
+    "咱",
+    "俺",
+)
+_NOUN_ENDS = (
+    "人 男生 女生 男孩 女孩 男的 女的 男子 女子 小伙 小伙子 姑娘 妹子 妹妹 姐姐 哥哥 弟弟 小哥 小姐姐 小哥哥 "
+    "小姐 先生 女士 老师 老板 主播 博主 楼主 演员 明星 歌手 孩子 宝宝 儿子 女儿 妈妈 爸爸 妈 爸 老婆 老公 媳妇 "
+    "爷爷 奶奶 朋友 同学 兄弟 姐妹 美女 帅哥 家伙 网友 粉丝 队友"
 )
 _NUMBERS = ("俩", "仨", "两个", "两", "三个", "几个", "这些人", "二人", "两人", "三人")
 
@@ -53,6 +76,13 @@ def normalise(text: str) -> str:
 def person(text: str) -> int:
     """Index into `PERSONS` of a normalised mention: 0 where it is no pronoun."""
     return _PRONOUNS.get(text, 0)
+
+
+def query_rank(text: str) -> int:
+    """How much a normalised mention says of who is meant: 0 a name (or what may be one), 1 a noun, 2 a pronoun."""
+    if person(text):
+        return 2
+    return int(text.startswith(_NOUN_BEGINS) or text.endswith(tuple(_NOUN_ENDS.split())) or "的" in text)
 
 
 def contains(first: str, second: str) -> bool:

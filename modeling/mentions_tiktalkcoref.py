@@ -18,7 +18,7 @@ PRIOR = -2.0  # initial bias of the start logit: most characters start nothing
 
 
 class MentionHead(nn.Module):
-    """Scores starts and spans.
+    """Scores starts and spans. `initial_bias` and `initial_weight` are read when weights are initialised.
 
     Args:
         hidden_size: Size of a character's state.
@@ -32,12 +32,14 @@ class MentionHead(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.start_hidden = nn.Linear(hidden_size, size)
         self.start_score = nn.Linear(size, 1)
+        self.start_score.initial_bias = PRIOR
         self.span_start = nn.Linear(hidden_size, size)
         self.span_end = nn.Linear(hidden_size, size)
         self.biaffine = nn.Linear(size, size, bias=False)
         self.start_bias = nn.Linear(size, 1)
         self.end_bias = nn.Linear(size, 1, bias=False)
         self.width_bias = nn.Embedding(max_length, 1)
+        self.width_bias.initial_weight = 0.0
 
     def forward(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """States [B, C, H] -> start logits [B, C], end logits [B, C, W] of the spans (start, start + w)."""

@@ -1,0 +1,159 @@
+"""The linking head: which region of the video's frames shows whom a cluster means?
+
+A cluster's embedding is `normalize(P(CLS(query)) + g * P'(context))`: the query is a short text built from the
+cluster's own mentions and read as Chinese-CLIP (Yang et al., 2022) reads a caption; the context is its mentions'
+states in the dialogue, let in through a gate g that starts at 0. So a model from Chinese-CLIP starts with its ranks.
+"No visual counterpart" is one more option of the softmax over the video's regions, with a learned logit.
+"""
+
+from __future__ import annotations
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .lexicon_tiktalkcoref import normalise, query_rank
+from .mentions_tiktalkcoref import dialogue_mean
+
+__all__ = ["LinkingHead", "assign_regions", "link_targets", "linking_loss", "query_tokens"]
+
+MAX_SCALE = 100.0  # CLIP's own bound on the inverse temperature
+
+
+class LinkingHead(nn.Module):
+    """Joins clusters and regions in one space.
+
+    Args:
+        text_size: Size of a state of the text encoder.
+        vision_size: Size of a region's features.
+        size: Size of the shared space.
+        logit_scale: Initial logarithm of the inverse temperature.
+    """
+
+    def __init__(self, text_size: int, vision_size: int, size: int, logit_scale: float) -> None:
+        super().__init__()
+        self.initial_logit_scale = logit_scale
+        self.text_projection = nn.Linear(text_size, size, bias=False)
+        self.visual_projection = nn.Linear(vision_size, size, bias=False)
+        self.context_projection = nn.Linear(2 * text_size, size)
+        self.null_score = nn.Linear(2 * text_size, 1)
+        self.logit_scale = nn.Parameter(torch.tensor(float(logit_scale)))
+        self.context_gate = nn.Parameter(torch.tensor(0.0))
+        self.null_cosine = nn.Parameter(torch.tensor(0.0))  # a region must be nearer than this, for an average cluster
+
+    def forward(self, queries: Tensor, context: Tensor, regions: Tensor) -> tuple[Tensor, Tensor]:
+        """Projected queries [K, P], contexts [K, 2H], projected regions [R, P] -> logits [K, R] and of none [K]."""
+        clusters = F.normalize((queries + self.context_gate * self.context_projection(context)).float(), dim=-1)
+        scale = self.logit_scale.float().exp().clamp(max=MAX_SCALE)
+        logits = scale * clusters @ F.normalize(regions.float(), dim=-1).T
+        return logits, scale * self.null_cosine + self.null_score(context).squeeze(-1).float()
+
+
+def query_tokens(
+    mentions: list[tuple[str, list[int]]], title: list[int], separator: list[int], cls: int, sep: int, longest: int
+) -> list[int]:
+    """[CLS] mentions [SEP]: each distinct string once, names before nouns before pronouns, then the title.
+
+    Args:
+        mentions: Text and token ids of each mention of a cluster, in the order of the dialogue.
+        title: Token ids of the title, or none.
+        separator: Token ids between two of these.
+        longest: Tokens at most; a mention that does not fit is cut, those after it are left out.
+    """
+    distinct: dict[str, list[int]] = {}
+    for text, tokens in mentions:
+        distinct.setdefault(normalise(text), tokens)
+    parts = [tokens for _, tokens in sorted(distinct.items(), key=lambda item: query_rank(item[0]))]
+    query: list[int] = []
+    for part in [*parts, title] if title else parts:
+        query += [*separator, *part] if query else part
+    return [cls, *query[: longest - 2], sep]
+
+
+def link_targets(
+    clusters: list[list], links: list[list[int] | None], regions: list[int], where: str = "dialogue"
+) -> list[list[int] | None]:
+    """Links checked against clusters and regions; None for a dialogue that trains nothing: no regions, or no link."""
+    targets: list[list[int] | None] = []
+    for number, (found, linked, count) in enumerate(zip(clusters, links, regions, strict=True)):
+        if linked is None or count == 0:
+            targets.append(None)
+            continue
+        if len(linked) != len(found):
+            raise ValueError(
+                f"{where} {number} of the batch has {len(found)} clusters but {len(linked)} links: expected one link a "
+                "cluster, -1 for none."
+            )
+        if any(not -1 <= link < count for link in linked):
+            raise ValueError(
+                f"{where} {number} of the batch links a cluster to region {max(linked)}, but has {count} regions: "
+                f"expected an index from 0 to {count - 1}, or -1 for none."
+            )
+        targets.append(list(linked) if max(linked, default=-1) >= 0 else None)
+    return targets
+
+
+def linking_loss(
+    logits: Tensor,
+    null: Tensor,
+    link: Tensor,
+    identity: Tensor,
+    cluster_dialogue: Tensor,
+    region_dialogue: Tensor,
+    count: int,
+    negatives: str = "batch",
+) -> Tensor:
+    """How well K clusters find their regions among R.
+
+    The sum of two parts. Within the video: -log of the probability of the right region, or of none, in the softmax over
+    the video's regions and none. Contrastive: both ways, soft targets over all positives (the linked region, and others
+    of the same person in that video), against the regions of the same video and, with "batch", of the others; pairs of
+    different videos that show the same person are in neither sum nor denominator. Each a mean over `count` dialogues.
+
+    Args:
+        logits: [K, R]. null: [K].
+        link: [K], the region that a cluster is linked to, -1 for none.
+        identity: [R], a number a known person, -1 unknown.
+        cluster_dialogue, region_dialogue: [K] and [R].
+    """
+    same_video = cluster_dialogue[:, None] == region_dialogue
+    person = torch.where(link >= 0, identity[link.clamp(min=0)], -1)
+    same_person = (person[:, None] == identity) & (person >= 0)[:, None]
+    linked = F.one_hot(link.clamp(min=0), len(identity)).bool() & (link >= 0)[:, None]
+    positive = linked | (same_person & same_video)
+    allowed = same_video if negatives == "video" else same_video | ~same_person
+
+    options = torch.cat([logits.masked_fill(~same_video, float("-inf")), null[:, None]], 1)
+    right = torch.cat([positive, (link < 0)[:, None]], 1)
+    within = options.logsumexp(1) - options.masked_fill(~right, float("-inf")).logsumexp(1)
+    to_region = _soft_cross_entropy(logits, positive, allowed)
+    to_cluster = _soft_cross_entropy(logits.T, positive.T, allowed.T)
+    rows, columns = positive.any(1), positive.any(0)
+    contrastive = dialogue_mean(to_region[rows], cluster_dialogue[rows], count)
+    contrastive = contrastive + dialogue_mean(to_cluster[columns], region_dialogue[columns], count)
+    return dialogue_mean(within, cluster_dialogue, count) + contrastive / 2
+
+
+def _soft_cross_entropy(logits: Tensor, positive: Tensor, allowed: Tensor) -> Tensor:
+    """Cross-entropy of each row against equal shares of its positives; pairs not allowed are in neither part."""
+    allowed = allowed | ~positive.any(1, keepdim=True)  # a row without positives is dropped later: keep it finite
+    total = logits.masked_fill(~allowed, float("-inf")).logsumexp(1)
+    mean = torch.where(positive, logits, 0.0).sum(1) / positive.sum(1).clamp(min=1)
+    return total - mean
+
+
+def assign_regions(log_regions: Tensor, log_null: Tensor) -> list[int]:
+    """The most probable assignment in which no region is taken twice: the region of each cluster, -1 for none.
+
+    A region is worth what it gains over none (Kuhn-Munkres over the gains), so it is taken only for a gain.
+
+    Args:
+        log_regions: [K, R] log-probabilities. log_null: [K].
+    """
+    gain = (log_regions - log_null[:, None]).double().clamp(min=0).cpu().numpy()
+    regions = [-1] * gain.shape[0]
+    for cluster, region in zip(*linear_sum_assignment(gain, maximize=True), strict=True):
+        if gain[cluster, region] > 0:
+            regions[cluster] = int(region)
+    return regions
