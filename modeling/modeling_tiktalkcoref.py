@@ -38,6 +38,7 @@ __all__ = ["TikTalkCorefModel", "TikTalkCorefOutput", "TikTalkCorefPreTrainedMod
 logger = logging.get_logger(__name__)
 
 TOKENS = 16384  # tokens encoded at once without gradients: bounds the memory of long dialogues
+ALIGNMENT = 64  # bytes
 PICTURES = 256  # pictures likewise
 READ = ("input_ids", "attention_mask", "token_type_ids", "token_speaker", "character_index")
 AUTO_MAP = {
@@ -104,6 +105,19 @@ class TikTalkCorefPreTrainedModel(PreTrainedModel):
             init.zeros_(module.null_cosine)
         if hasattr(module, "init_non_persistent_buffers"):  # timm's, lost on the meta device
             module.init_non_persistent_buffers()
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """As everywhere in transformers; weights on the CPU are moved to aligned memory.
+
+        Straight from the file they may lie anywhere, for which matrix kernels round differently: a loaded model would
+        give other last digits than the saved one.
+        """
+        loaded = super().from_pretrained(*args, **kwargs)
+        for tensor in (loaded[0] if isinstance(loaded, tuple) else loaded).parameters():
+            if tensor.device.type == "cpu" and tensor.data_ptr() % ALIGNMENT:
+                tensor.data = tensor.data.clone()
+        return loaded
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """Weights, config and the code beside them, so that the folder runs alone with `trust_remote_code=True`."""
