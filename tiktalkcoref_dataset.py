@@ -529,9 +529,8 @@ class _Reader:
     def canonical(self, record: dict[str, Any], number: int, with_pictures: bool = True) -> dict[str, Any] | None:
         """The canonical form of a parsed record; None (and problems) where it has an error."""
         doc_key = record["doc_key"]
-        sound = regular = _is_regular(record)
+        regular, sound = _is_regular(record), True
         if not regular:
-            sound = True
             for severity, name, message in _diagnose(record):
                 sound = sound and severity == "warning"
                 self._annotation_problem(number, doc_key, name, message, severity)
@@ -543,11 +542,7 @@ class _Reader:
             message = f"no title in {self.files.titles}: the title is left empty"
             self._annotation_problem(number, doc_key, "doc_key", message, "warning")
         sentences, clusters = record["sentences"], record["clusters"]
-        sentence_map = subtoken_map = texts = None
-        if regular:
-            texts = record["clusters_str"]
-        else:
-            sentence_map, subtoken_map = record.get("sentence_map"), record.get("subtoken_map")
+        own = {} if regular else record  # the maps of a regular record are those that its sentences give
         boxes = [_canonical_box(box) for box in record["visual_annotations"]]
         if with_pictures:
             self._find_pictures(boxes, doc_key, number)
@@ -559,10 +554,10 @@ class _Reader:
             "video_path": None,
             "sentences": sentences,
             "speaker_ids": record["speaker_ids"],
-            "sentence_map": sentence_map or _sentence_map(sentences),
-            "subtoken_map": subtoken_map or _subtoken_map(sentences),
+            "sentence_map": own.get("sentence_map") or _sentence_map(sentences),
+            "subtoken_map": own.get("subtoken_map") or _subtoken_map(sentences),
             "clusters": clusters,
-            "clusters_str": texts or _clusters_str(list(chain.from_iterable(sentences)), clusters),
+            "clusters_str": record["clusters_str"] if regular else _clusters_str(sentences, clusters),
             "entity_labels": [label or NO_LABEL for label in _first(record, "entity_labels", "entity_label")],
             "visual_annotations": boxes,
             "split": place[1],
@@ -697,12 +692,18 @@ def _leading_key(raw: bytes) -> str | None:
     return match[1].decode("ascii") if match else None
 
 
+_DECODER = json.JSONDecoder()  # `json.loads` spends a good part of its time on short lines around it
+
+
 def _parse_object(raw: bytes, path: Path, number: int, ledger: _Ledger) -> dict[str, Any] | None:
     """The JSON object of a line; None (and a problem) where it is not UTF-8, not JSON or no object."""
     if number == 1:
         raw = raw.removeprefix(b"\xef\xbb\xbf")  # some editors begin a file with a byte order mark
     try:
-        value = json.loads(raw.decode("utf-8"))
+        text = raw.decode("utf-8").strip()
+        value, end = _DECODER.raw_decode(text)
+        if end != len(text):
+            raise json.JSONDecodeError("Extra data", text, end)
         if b"\\ud" in raw or b"\\uD" in raw:
             json.dumps(value, ensure_ascii=False).encode("utf-8")  # half a surrogate pair is no text
     except UnicodeDecodeError as error:
@@ -757,8 +758,9 @@ def _subtoken_map(sentences: list[list[str]]) -> list[list[int]]:
     return maps
 
 
-def _clusters_str(tokens: str | list[str], clusters: list[list[list[int]]]) -> list[list[str]]:
-    """The text of each mention. `tokens` may be one text, where each token is one character."""
+def _clusters_str(sentences: list[list[str]], clusters: list[list[list[int]]]) -> list[list[str]]:
+    """The text of each mention."""
+    tokens = list(chain.from_iterable(sentences))
     return [["".join(tokens[start : end + 1]) for start, end in cluster] for cluster in clusters]
 
 
@@ -794,16 +796,19 @@ def _is_regular(record: dict[str, Any]) -> bool:
 
 
 def _clusters_are_sound(record: dict[str, Any], tokens: str | list[str]) -> bool:
-    clusters = record["clusters"]
-    mentions = [(start, end) for cluster in clusters for start, end in cluster]
-    for start, end in mentions:
-        if type(start) is not int or type(end) is not int or not 0 <= start <= end < len(tokens):
-            return False
-    return (
-        all(clusters)
-        and len(set(mentions)) == len(mentions)
-        and _clusters_str(tokens, clusters) == record["clusters_str"]
-    )
+    """`tokens` may be one text, where each token is one character."""
+    clusters, texts = record["clusters"], record["clusters_str"]
+    if not all(clusters) or set(map(type, texts)) - {list}:
+        return False
+    seen = set()
+    for cluster, cluster_texts in zip(clusters, texts, strict=True):
+        for (start, end), text in zip(cluster, cluster_texts, strict=True):
+            if type(start) is not int or type(end) is not int or not 0 <= start <= end < len(tokens):
+                return False
+            if (start, end) in seen or "".join(tokens[start : end + 1]) != text:
+                return False
+            seen.add((start, end))
+    return True
 
 
 def _boxes_are_sound(record: dict[str, Any]) -> bool:
@@ -901,7 +906,7 @@ def _diagnose_clusters(
                 yield "warning", name, f"mention [{start}, {end}] is listed twice in the cluster"
     texts = record.get("clusters_str")
     if readable and "clusters_str" in record:
-        expected = _clusters_str(tokens, clusters)
+        expected = _clusters_str([tokens], clusters)
         if texts != expected:
             message = f"{texts!r} disagrees with the spans, which say {expected!r}: the spans are taken"
             yield "warning", "clusters_str", message

@@ -1,0 +1,163 @@
+"""Speed and memory of the builder, on a generated corpus of upstream's size and on one a hundred times as large.
+
+    python benchmarks/bench_dataset.py
+
+The yardstick of speed is the least that anyone could do: `json.loads` on each line and `Dataset.from_list` of the
+same records (which checks nothing, joins nothing and writes nothing). Both run in one process, by turns.
+"""
+
+import json
+import random
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+N_RECORDS, FACTOR, ROUNDS = 1012, 100, 9
+CHARACTERS = "这个男生能接受她有儿子吗节目里可以仅限你我他姐妈哥演唱会真的好看谁知道呢，。"
+
+
+def main() -> None:
+    print(f"{'what':<58}{'measured':>12}{'bar':>8}")
+    with tempfile.TemporaryDirectory(prefix="bench_dataset_") as folder:
+        small, large = Path(folder, "small"), Path(folder, "large")
+        write_corpus(small, N_RECORDS)
+        write_corpus(large, N_RECORDS * FACTOR)
+        compare_with_yardstick(small, Path(folder, "cache"))
+        seconds, megabytes = measure_large(small, large, Path(folder, "cache"))
+    ratio = seconds["large"] / seconds["small"]
+    row(f"{N_RECORDS} records, seconds", f"{seconds['small']:.3f}")
+    row(f"{N_RECORDS * FACTOR} records, seconds", f"{seconds['large']:.2f}")
+    row(f"ratio of these for {FACTOR} times the records", f"{ratio:.1f}", "<= 110")
+    row("peak memory above an idle interpreter, MB", f"{megabytes['peak'] - megabytes['idle']:.0f}", "< 1000")
+    row("  of which imports, MB", f"{megabytes['imported'] - megabytes['idle']:.0f}")
+
+
+def row(what: str, measured: str, bar: str = "") -> None:
+    print(f"{what:<58}{measured:>12}{bar:>8}", flush=True)
+
+
+def compare_with_yardstick(corpus: Path, cache: Path) -> None:
+    """Build `all` and run the yardstick by turns."""
+    import datasets
+
+    annotations = corpus / "all_textual_and_visual_annotations.jsonl"
+
+    def yardstick() -> None:
+        with open(annotations, encoding="utf-8") as lines:
+            datasets.Dataset.from_list([json.loads(line) for line in lines])
+
+    times: dict[str, list[float]] = {"builder": [], "yardstick": []}
+    for _ in range(ROUNDS + 1):  # the first round warms up
+        times["builder"].append(timed(lambda: build(corpus, cache)))
+        times["yardstick"].append(timed(yardstick))
+    builder, base = times["builder"][1:], times["yardstick"][1:]
+    row("building `all`, milliseconds (median)", f"{1000 * statistics.median(builder):.0f}")
+    row("json.loads + Dataset.from_list, milliseconds (median)", f"{1000 * statistics.median(base):.0f}")
+    row("ratio of the medians", f"{statistics.median(builder) / statistics.median(base):.2f}", "<= 2")
+    row("ratio of the best", f"{min(builder) / min(base):.2f}", "<= 2")
+
+
+def measure_large(small: Path, large: Path, cache: Path) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds of each size and memory, measured in a process of its own."""
+    command = [sys.executable, __file__, "--measure", str(small), str(large), str(cache)]
+    seconds, megabytes = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return seconds, megabytes
+
+
+def measure(small: Path, large: Path, cache: Path) -> None:
+    megabytes = {"idle": peak_megabytes()}
+    import tiktalkcoref.tiktalkcoref_dataset  # noqa: F401
+
+    megabytes["imported"] = peak_megabytes()
+    seconds = {"small": min(timed(lambda: build(small, cache)) for _ in range(5))}
+    seconds["large"] = timed(lambda: build(large, cache))
+    megabytes["peak"] = peak_megabytes()
+    print(json.dumps([seconds, megabytes]))
+
+
+def build(corpus: Path, cache: Path) -> None:
+    import datasets
+
+    from tiktalkcoref.tiktalkcoref_dataset import TikTalkCoref
+
+    datasets.disable_progress_bars()
+    shutil.rmtree(cache, ignore_errors=True)
+    builder = TikTalkCoref(config_name="all", data_dir=str(corpus), cache_dir=str(cache))
+    builder.download_and_prepare()
+    builder.as_dataset()
+
+
+def timed(function: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def peak_megabytes() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+
+def write_corpus(folder: Path, n: int) -> None:
+    """Invented records of upstream's form and of upstream's mean size."""
+    folder.mkdir()
+    generator = random.Random(0)
+    names = ("all_textual_and_visual_annotations.jsonl", "split.jsonl", "video_titles.jsonl")
+    annotations, splits, titles = (open(folder / name, "w", encoding="utf-8") for name in names)
+    with annotations, splits, titles:
+        for i in range(n):
+            doc_key = str(6_900_000_000_000_000_000 + i)
+            split = generator.choices(["train", "val", "test"], weights=[8, 1, 1])[0]
+            kind = generator.choice(["celeb", "no_celeb"])
+            write_line(annotations, invent_record(doc_key, generator))
+            write_line(splits, {"video_id": doc_key, "video_type": kind, "split": split})
+            write_line(titles, {"video_id": doc_key, "title": "".join(generator.choices(CHARACTERS, k=30))})
+
+
+def invent_record(doc_key: str, generator: random.Random) -> dict:
+    sentences = [generator.choices(CHARACTERS, k=generator.randint(4, 26)) for _ in range(2)]
+    tokens = sentences[0] + sentences[1]
+    starts = sorted(generator.sample(range(len(tokens) - 2), 2))
+    clusters = [[[starts[0], starts[0] + 1]], [[starts[1], starts[1]]]]
+    labels = ["C1", "none"] if generator.random() < 0.8 else ["none", "none"]
+    n = len(sentences[0])
+    root = "/data/pictures"
+    boxes = [
+        {
+            "cur_frame": 1,
+            "cur_frame_path": f"{root}/frames/{doc_key}/{doc_key}_1_1.jpg",
+            "bbox": [206, 291, 364, 495],
+            "box_labels": "C1",
+            "if_celebrity": "",
+            "region_image_path": f"{root}/faces_all/{doc_key}_1_1_C1.jpg",
+        }
+    ]
+    return {
+        "doc_key": doc_key,
+        "genre": "wb",
+        "sentences": sentences,
+        "clusters": clusters,
+        "clusters_str": [["".join(tokens[start : end + 1]) for start, end in cluster] for cluster in clusters],
+        "speaker_ids": [["A"] * len(sentences[0]), ["B"] * len(sentences[1])],
+        "sentence_map": [[0] * len(sentences[0]), [1] * len(sentences[1])],
+        "subtoken_map": [list(range(n)), list(range(n, len(tokens)))],
+        "entity_label": labels,
+        "visual_annotations": boxes if "C1" in labels else [],
+    }
+
+
+def write_line(file, value: dict) -> None:
+    file.write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--measure"]:
+        measure(*map(Path, sys.argv[2:]))
+    else:
+        main()
