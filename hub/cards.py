@@ -10,8 +10,6 @@ import jinja2
 import yaml
 from huggingface_hub import DatasetCard, EvalResult, ModelCard, ModelCardData, RepoCard, SpaceCard
 
-from .. import __version__
-
 if TYPE_CHECKING:
     from .kinds import Sources
 
@@ -78,7 +76,6 @@ def render_model_card(
         reports=reports,
         headlines=HEADLINES,
         run=run,
-        version=__version__,
     )
 
 

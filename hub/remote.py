@@ -43,19 +43,21 @@ class HubError(OSError):
 
 def status_of(error: BaseException) -> int | None:
     """The HTTP status behind an error, None where there was no answer."""
-    response = getattr(error, "response", None)
+    response = getattr(_root(error), "response", None)
     return getattr(response, "status_code", None)
 
 
-def is_transient(error: BaseException | None) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether the same request may succeed later: no connection, a busy server, HTML where JSON was expected."""
-    while error is not None:
-        if isinstance(error, HfHubHTTPError):
-            return status_of(error) in _TRANSIENT
-        if isinstance(error, (httpx.TransportError, ConnectionError, TimeoutError, json.JSONDecodeError)):
-            return True
-        error = error.__cause__  # uploads wrap what went wrong in a RuntimeError
-    return False
+    error = _root(error)
+    if isinstance(error, HfHubHTTPError):
+        return status_of(error) in _TRANSIENT
+    return isinstance(error, (httpx.TransportError, ConnectionError, TimeoutError, json.JSONDecodeError))
+
+
+def _root(error: BaseException) -> BaseException:
+    """The error itself: uploads wrap what went wrong in a RuntimeError."""
+    return error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error
 
 
 def retry(action: Callable[[], T], what: str, also: Sequence[int] = (), notify: Callable[[str], None] = print) -> T:
@@ -72,7 +74,7 @@ def retry(action: Callable[[], T], what: str, also: Sequence[int] = (), notify: 
             return action()
         except Exception as error:
             if not is_transient(error) and status_of(error) not in also:
-                if isinstance(error, HfHubHTTPError):
+                if isinstance(_root(error), HfHubHTTPError):
                     raise HubError(f"{what}: {explain(error)}") from error
                 raise
             if attempt == ATTEMPTS:
@@ -88,15 +90,12 @@ def retry(action: Callable[[], T], what: str, also: Sequence[int] = (), notify: 
 
 def explain(error: BaseException) -> str:
     """An error of the clients as a single line."""
-    status = status_of(error)
+    error, status = _root(error), status_of(error)
     if status in _CONFLICT:
         return f"another commit came first ({status})"
     if status is not None:
-        headers = getattr(error, "response", None).headers
-        message = getattr(error, "server_message", None) or headers.get("X-Error-Message") or ""
-        return " ".join(f"the Hub answered {status} {message}".split())
-    cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error
-    return " ".join((str(cause) or type(cause).__name__).split())
+        return " ".join(f"the Hub answered {status} {getattr(error, 'server_message', None) or ''}".split())
+    return " ".join((str(error) or type(error).__name__).split())
 
 
 # Local and remote files

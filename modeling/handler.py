@@ -105,7 +105,8 @@ def _read_request(data: Any) -> str | Mapping:
     if isinstance(data, Mapping) and "inputs" in data:
         inputs = data["inputs"]
         _check_keys(data, REQUEST_KEYS, "the request")
-        if data.get("parameters"):
+        parameters = data.get("parameters") or {}
+        if not isinstance(parameters, Mapping) or parameters.keys() - {"aggregation_strategy"}:  # the widget's own
             raise BadRequestError('found "parameters": this model takes none; send {"inputs": ...} alone')
     if not isinstance(inputs, str | Mapping):
         raise BadRequestError(
