@@ -11,10 +11,11 @@ read the description (戴红帽子的男生) and look for the head it fits.
 import hashlib
 import json
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
+from typing import TypeVar
 
 from .corpus.atomic import atomic_folder
 from .sample_language import (
@@ -23,8 +24,8 @@ from .sample_language import (
     PHRASES,
     SCENARIOS,
     SURNAMES,
+    Choose,
     Reference,
-    Scenario,
     Trait,
     attribute_words,
     make_title,
@@ -34,10 +35,12 @@ from .sample_pictures import Look, draw_frame, random_look
 
 __all__ = ["attribute_words", "make_dialogues", "write_sample"]
 
+Drawn = TypeVar("Drawn")
 SPLITS = ["train", "train", "train", "train", "val", "test"]
 TYPES = ["celeb", "no_celeb"]
-WITHOUT_PICTURE = 0.1  # share of dialogues
+WITHOUT_PICTURE = 0.08  # share of dialogues
 TWO_TRAITS = 0.3  # share of descriptions that name two attributes
+QUALITY = 88  # of JPEG
 ANNOTATIONS, SPLIT, TITLES = "all_textual_and_visual_annotations_format.jsonl", "split.jsonl", "video_titles.jsonl"
 OWNED = [ANNOTATIONS, SPLIT, TITLES, "frames/*/*.jpg", "faces_all/*.jpg"]  # a folder with anything else is not replaced
 ANNOTATORS_FOLDER = "/data/annotation/tiktalk_sample"  # upstream's records carry such paths; only file names count
@@ -47,6 +50,7 @@ ANNOTATORS_FOLDER = "/data/annotation/tiktalk_sample"  # upstream's records carr
 class Person:
     """Somebody of one split, with a name and a look of his own."""
 
+    given: str
     name: str
     short: str
     look: Look
@@ -75,7 +79,6 @@ class Dialogue:
     labels: list[str]
     heads: list[Head]
     frame: int
-    scenario: Scenario
 
 
 def write_sample(output: Path, seed: int = 0, dialogues: int = 480) -> Path:
@@ -98,14 +101,34 @@ def make_dialogues(seed: int = 0, dialogues: int = 480) -> list[Dialogue]:
         raise ValueError(f"dialogues is {dialogues}: the sample needs at least 12, one of each split and video type")
     rng = random.Random(f"sample {seed}")
     keys = rng.sample(range(6 * 10**18, 7 * 10**18), dialogues)
-    casts = {split: _celebrities(split, max(12, dialogues // 6), seed, rng) for split in dict.fromkeys(SPLITS)}
+    number = min(max(24, dialogues // 6), 240)
+    casts = {split: _celebrities(split, number, seed, rng) for split in dict.fromkeys(SPLITS)}
+    dealers = {split: _dealer(rng) for split in casts}
     kinds = [(TYPES[n % 2], SPLITS[n // 2 % 6]) for n in range(dialogues)]
     rng.shuffle(kinds)
-    return [_dialogue(str(key), *kind, casts[kind[1]], seed, rng) for key, kind in zip(keys, kinds, strict=True)]
+    return [
+        _dialogue(str(key), video_type, split, casts[split], dealers[split], seed, rng)
+        for key, (video_type, split) in zip(keys, kinds, strict=True)
+    ]
 
 
-def _dialogue(doc_key: str, video_type: str, split: str, cast: list[Person], seed: int, rng: random.Random) -> Dialogue:
-    scenario = rng.choices(SCENARIOS, [scenario.weight for scenario in SCENARIOS])[0]
+def _dealer(rng: random.Random) -> Choose:
+    """Deals the items of a list like cards, so that each split uses every word and scenario about equally often."""
+    stacks: dict[tuple, list] = {}
+
+    def deal(items: Sequence) -> object:
+        stack = stacks.setdefault(tuple(items), [])
+        if not stack:
+            stack.extend(rng.sample(items, len(items)))
+        return stack.pop()
+
+    return deal
+
+
+def _dialogue(
+    doc_key: str, video_type: str, split: str, cast: list[Person], deal: Choose, seed: int, rng: random.Random
+) -> Dialogue:
+    scenario = deal([scenario for scenario in SCENARIOS for _ in range(scenario.weight)])
     gender = rng.choice("mf")
     candidates = [person for person in cast if person.look.gender == gender]
 
@@ -117,12 +140,13 @@ def _dialogue(doc_key: str, video_type: str, split: str, cast: list[Person], see
     order = list(range(len(everyone)))
     rng.shuffle(order)  # who of them is p and who is q
     people = {key: _described(everyone[n], looks, rng) for key, n in zip("pq", order, strict=False)}
-    stranger = _someone_else(everyone, anyone)
+    present = {person.given for person in everyone}
+    stranger = _until(anyone, lambda person: person.given not in present)
     people["x"] = Reference(gender, stranger.name, stranger.short)
     absent = sorted(set(PHRASES) - {trait for look in looks for trait in look.traits()} - _GENDERED[gender])
     people["n"] = Reference(gender, stranger.name, stranger.short, [rng.choice(absent)])
 
-    sentences, clusters = speak(scenario, people, rng)
+    sentences, clusters = speak(scenario, people, deal)
     heads = [Head(person, f"C{n}") for n, person in enumerate(everyone, 1)]
     labels = {key: heads[n].label for key, n in zip("pq", order, strict=False)}
     if rng.random() < WITHOUT_PICTURE:
@@ -132,31 +156,23 @@ def _dialogue(doc_key: str, video_type: str, split: str, cast: list[Person], see
         doc_key=doc_key,
         video_type=video_type,
         split=split,
-        title=make_title(rng.sample(names, min(2, len(names))), rng),
+        title=make_title(rng.sample(names, min(2, len(names))), deal),
         sentences=sentences,
         clusters=list(clusters.values()),
         labels=[labels.get(key, "none") for key in clusters],
         heads=heads,
         frame=rng.randint(1, 900),
-        scenario=scenario,
     )
 
 
 def _group(size: int, anyone: Callable[[], Person]) -> list[Person]:
     """`size` different persons of whom each has an attribute that the others lack."""
-    while True:
-        people = [anyone() for _ in range(size)]
+
+    def tellable(people: list[Person]) -> bool:
         looks = [person.look for person in people]
-        if len({person.name for person in people}) == size and all(_telling(look, looks) for look in looks):
-            return people
+        return len({person.given for person in people}) == size and all(_telling(look, looks) for look in looks)
 
-
-def _someone_else(people: list[Person], anyone: Callable[[], Person]) -> Person:
-    names = {person.name for person in people}
-    while True:
-        person = anyone()
-        if person.name not in names:
-            return person
+    return _until(lambda: [anyone() for _ in range(size)], tellable)
 
 
 def _described(person: Person, looks: list[Look], rng: random.Random) -> Reference:
@@ -192,21 +208,26 @@ def _celebrities(split: str, number: int, seed: int, rng: random.Random) -> list
 
 
 def _person(split: str, gender: str, celebrity: bool, seed: int, rng: random.Random) -> Person:
-    given = _until(split, seed, lambda: "".join(rng.sample(GIVEN, rng.choice([1, 2, 2, 2]) if celebrity else 1)))
-    look = _until(split, seed, lambda: random_look(gender, rng))
-    nickname = rng.choice(NICKNAMES) + given
-    if not celebrity:
-        return Person(nickname, nickname, look, celebrity)
-    return Person(rng.choice(SURNAMES) + given, given if len(given) == 2 else nickname, look, celebrity)
+    def names() -> tuple[str, str, str]:
+        given = "".join(rng.sample(GIVEN, rng.choice([1, 2, 2, 2]) if celebrity else 1))
+        short = given if len(given) == 2 else rng.choice(NICKNAMES) + given
+        return given, rng.choice(SURNAMES) + given if celebrity else short, short
+
+    given, name, short = _until(names, lambda drawn: all(_owner(word, seed) == split for word in drawn[1:]))
+    look = _until(lambda: random_look(gender, rng), lambda drawn: _owner(drawn, seed) == split)
+    return Person(given, name, short, look, celebrity)
 
 
-def _until(split: str, seed: int, draw: Callable):
-    """Draw until the value is one of this split: its digest says whose it is, so no two splits share one."""
-    while True:
-        value = draw()
-        digest = hashlib.sha256(f"{seed} {value}".encode()).digest()
-        if SPLITS[int.from_bytes(digest[:4], "big") % len(SPLITS)] == split:
-            return value
+def _owner(value: object, seed: int) -> str:
+    """The one split that a name or a look belongs to."""
+    digest = hashlib.sha256(f"{seed} {value}".encode()).digest()
+    return SPLITS[int.from_bytes(digest[:4], "big") % len(SPLITS)]
+
+
+def _until(draw: Callable[[], Drawn], wanted: Callable[[Drawn], bool]) -> Drawn:
+    while not wanted(value := draw()):
+        pass
+    return value
 
 
 def _write(output: Path, dialogues: list[Dialogue], seed: int) -> None:
@@ -228,10 +249,10 @@ def _draw(output: Path, dialogue: Dialogue, rng: random.Random) -> None:
     image, boxes = draw_frame([head.person.look for head in places], rng)
     for head, box in zip(places, boxes, strict=True):
         head.box = box
-        image.crop(box).save(output / "faces_all" / _region_name(dialogue, head), quality=90)
+        image.crop(box).save(output / "faces_all" / _region_name(dialogue, head), quality=QUALITY)
     folder = output / "frames" / dialogue.doc_key
     folder.mkdir()
-    image.save(folder / _frame_name(dialogue), quality=90)
+    image.save(folder / _frame_name(dialogue), quality=QUALITY)
 
 
 def _record(dialogue: Dialogue) -> dict:

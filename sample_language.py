@@ -15,11 +15,13 @@ A scenario is written in a small markup, filled in two steps. First every `{slot
 Every description has four characters (five after the mention, 戴着红帽子), so that masking it hides its length too.
 """
 
-import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+Choose = Callable[[Sequence], Any]
+"""Draws one of the items given, as `random.choice` does."""
 Trait = tuple[str, str]
 """(part of the look, its value), as ("hat_colour", "红")."""
 
@@ -43,9 +45,9 @@ PHRASES: dict[Trait, tuple[str, str]] = {
     ("extra", "earrings"): ("戴", "大耳环"),
 }
 
-SURNAMES = "王李张刘陈杨赵周吴徐孙朱胡郭何林罗郑梁宋"
-GIVEN = "晓雨子涵浩宇欣怡俊杰梓萱思远嘉琪天佑诗瑶文博雅静志鹏"
-NICKNAMES = "小阿老"
+SURNAMES = "王李张刘陈杨赵周吴徐孙林"
+GIVEN = "晓雨子涵浩宇欣怡俊杰梓萱思远嘉琪诗瑶文博雅静志鹏"
+NICKNAMES = "小阿老大"
 
 NOUNS = {
     "m": ["男生", "男生", "小伙子", "小哥哥", "帅哥", "大哥"],
@@ -89,11 +91,6 @@ class Scenario:
     first: str
     second: str
     speaker: str = ""
-    context_only: bool = False  # no mention of p carries the description
-
-    @property
-    def text(self) -> str:
-        return self.first + self.second
 
 
 SCENARIOS = [
@@ -103,7 +100,6 @@ SCENARIOS = [
     Scenario(2, "{z}有人认识{p}吗", "{agree}"),
     Scenario(3, "{thing}", "{z}{p}{good}{t}"),
     Scenario(2, "{z}{p}{good}", "{thing}"),
-    Scenario(3, "{p}{good}，{me}{self}", "{agree}"),
     Scenario(2, "{z}{p}{good}{t}", "{me}{self}"),
     # two persons, said once
     Scenario(7, "{z}{p}和{q}{both}", "{agree}"),
@@ -120,31 +116,38 @@ SCENARIOS = [
     Scenario(3, "{z}{p}{good}，{p.he}{good}", "{agree}"),
     Scenario(2, "{z}{p}{good}", "{p.he}{good}，{me}{self}"),
     Scenario(2, "{p}{good}，{p.he}叫什么名字", "{me}也想知道"),
+    Scenario(4, "{z}{p}{good}，{p.he}是谁", "{z}{q}{good}，{q.he}又是谁"),
+    Scenario(3, "{me}投{p}一票，{p.he}{good}", "{me}投{q}，{q.he}{good}"),
+    Scenario(3, "{me}喜欢{p}", "{you}喜欢{p.he}，{me}喜欢{q}"),
     # a speaker is the person in the picture: 我 and 你 flip
     Scenario(3, "{p}，{you}{good}", "谢谢，{me}{thanks}", speaker="B"),
     Scenario(2, "{p}，{you}{good}", "{agree}", speaker="B"),
     Scenario(3, "{me}就是{p}{t}", "原来是{you}啊，{you}{good}", speaker="A"),
-    Scenario(2, "{me}就是{p}，{me}{thanks}", "{q}{good}", speaker="A"),
+    Scenario(3, "{me}就是{p}，{me}{thanks}", "{q}{good}", speaker="A"),
     # speakers among themselves
     Scenario(2, "{me}{self}，{you}呢", "{me}{self}，{p}{good}"),
     Scenario(2, "{me}{self}", "{you}不是一个人，{p}{good}"),
     # nested
     Scenario(3, "{z}[m:{p}的{kin}]{act}", "{agree}"),
-    Scenario(3, "{z}[m:{p}的{kin}]{act}", "{q}{good}"),
+    Scenario(4, "{z}[m:{p}的{kin}]{act}", "{q}{good}"),
     Scenario(2, "[m:{you}{kin}]{act}", "{me}{self}，{p}{good}"),
     Scenario(2, "[m:{me}{kin}]说{p}{good}", "[m:{you}{kin}]说得对"),
-    Scenario(2, "[m:{me}{kin}]说{p}{good}", "{agree}"),
     Scenario(2, "{z}{p}{good}", "[m:{p.he}{kin}]{act}"),
     # names
     Scenario(3, "{p}是{p.name}吧", "{agree}"),
     Scenario(3, "{z}{p.named}{good}", "{p.short}{good}{t}"),
-    Scenario(3, "{z}{p.named}{good}{t}", "{agree}"),
     Scenario(3, "{z}{p.named}和{q}{both}", "{agree}"),
+    Scenario(4, "{z}{p.named}和{q}{both}", "{p.short}{good}{t}"),
+    Scenario(3, "{z}{p.named}{good}，{p.short}{good}", "{q.named}才{good}"),
     Scenario(2, "{z}{p}是不是{p.name}", "是的，{p.he}{good}"),
-    Scenario(3, "{p.name}{p.look}，{good}", "{agree}", context_only=True),
-    Scenario(2, "{p.name}今天{p.look}", "{p.he}{good}{t}", context_only=True),
+    Scenario(4, "{p}是{p.name}，{q}是{q.name}", "{agree}"),
     Scenario(2, "{x.name}{gone}", "{p}{good}{t}"),
     Scenario(2, "{z}{p.named}{good}", "{x.name}{gone}"),
+    # the description stands beside the mentions
+    Scenario(3, "{p.name}{p.look}，{good}", "{agree}"),
+    Scenario(2, "{p.name}今天{p.look}", "{p.he}{good}{t}"),
+    Scenario(3, "{p.name}{p.look}，{q.name}{q.look}", "{agree}"),
+    Scenario(2, "{me}今天{p.look}", "{you}{good}{t}", speaker="A"),
     # nobody of the picture
     Scenario(1, "{x.name}{gone}", "{x.he}{good}，{me}{self}"),
     Scenario(2, "[r:{role}]{roleact}{t}", "{p}{good}"),
@@ -157,14 +160,14 @@ SCENARIOS = [
 
 @dataclass
 class Reference:
-    """How a person may be spoken of. `traits` describe him; none of his words is left to chance after this."""
+    """How a person may be spoken of; `traits` are what describes him."""
 
     gender: str
     name: str
     short: str
     traits: Sequence[Trait] = ()
 
-    def said(self, form: str, rng: random.Random) -> str:
+    def said(self, form: str, choose: Choose) -> str:
         """The words of one reference (`""`, `named`, `name`, `short`, `he` or `look`)."""
         if form in ("name", "short"):
             return self.name if form == "name" else self.short
@@ -176,10 +179,10 @@ class Reference:
         description = "".join(verb + thing for verb, thing in phrases) + "的"
         if form == "named":
             return description + self.name
-        return rng.choice(POINTERS) + description + rng.choice(NOUNS[self.gender])
+        return choose(POINTERS) + description + choose(NOUNS[self.gender])
 
 
-def speak(scenario: Scenario, people: dict[str, Reference], rng: random.Random) -> tuple[list[str], dict[str, list]]:
+def speak(scenario: Scenario, people: dict[str, Reference], choose: Choose) -> tuple[list[str], dict[str, list]]:
     """Fill a scenario.
 
     Returns the two utterances and the clusters: key -> mentions as (start, end) over the two utterances joined, end
@@ -188,7 +191,7 @@ def speak(scenario: Scenario, people: dict[str, Reference], rng: random.Random) 
     texts: list[str] = []
     mentions: list[tuple[int, int, str]] = []
     for number, template in enumerate((scenario.first, scenario.second)):
-        filled = fill(template, lambda slot, number=number: _slot(slot, "AB"[number], scenario, people, rng))
+        filled = fill(template, lambda slot, number=number: _slot(slot, "AB"[number], scenario, people, choose))
         text, found = read_markup(filled)
         offset = len("".join(texts))
         mentions += [(start + offset, end + offset, key) for start, end, key in found]
@@ -220,10 +223,9 @@ def read_markup(marked: str) -> tuple[str, list[tuple[int, int, str]]]:
     return "".join(plain), found
 
 
-def make_title(names: Sequence[str], rng: random.Random) -> str:
+def make_title(names: Sequence[str], choose: Choose) -> str:
     """A video title with its hash tags; of persons it says at most the names."""
-    tags = [*names, *rng.sample(WORDS["tag"], 2)]
-    return " ".join([rng.choice(WORDS["title"]), *(f"#{tag}" for tag in tags)])
+    return " ".join([choose(WORDS["title"]), *(f"#{tag}" for tag in [*names, choose(WORDS["tag"])])])
 
 
 def attribute_words() -> list[str]:
@@ -232,12 +234,12 @@ def attribute_words() -> list[str]:
     return sorted(words, key=lambda word: (-len(word), word))
 
 
-def _slot(slot: str, speaker: str, scenario: Scenario, people: dict[str, Reference], rng: random.Random) -> str:
+def _slot(slot: str, speaker: str, scenario: Scenario, people: dict[str, Reference], choose: Choose) -> str:
     if slot in ("me", "you"):
         who = speaker if slot == "me" else "BA"["AB".index(speaker)]
         return f"[{'p' if who == scenario.speaker else who}:{'我' if slot == 'me' else '你'}]"
     if slot in WORDS:
-        return rng.choice(WORDS[slot])
+        return choose(WORDS[slot])
     key, _, form = slot.partition(".")
-    words = people[key].said(form, rng)
+    words = people[key].said(form, choose)
     return words if form == "look" else f"[{key}:{words}]"

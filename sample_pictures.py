@@ -73,7 +73,8 @@ def draw_frame(looks: Sequence[Look], rng: random.Random) -> tuple[Image.Image, 
         largest = min(cell * 0.96 / (2 * SIDE), height * 0.9 / (BOTTOM - top))
         unit = largest * rng.uniform(0.74, 1.0)
         x = cell * number + rng.uniform(SIDE * unit + 1, cell - SIDE * unit - 1)
-        y = rng.uniform(-top * unit + 2, height - BOTTOM * unit - 2)
+        lowest, room = height - BOTTOM * unit - 2, height - (BOTTOM - top) * unit - 4
+        y = lowest - rng.uniform(0, min(room, 0.2 * height))
         _Head(draw, x * SCALE, y * SCALE, unit * SCALE, rng).draw(look)
         box = (x - SIDE * unit, y + top * unit, x + SIDE * unit, y + BOTTOM * unit)
         moved = [round(side + rng.uniform(-0.08, 0.08) * unit) for side in box]
@@ -98,9 +99,9 @@ def _wall(draw: ImageDraw.ImageDraw, rng: random.Random) -> None:
 def _photographed(image: Image.Image, rng: random.Random) -> Image.Image:
     """Light and sensor noise of a camera."""
     noise = np.random.default_rng(rng.getrandbits(64))
-    pixels = np.asarray(image, dtype=np.int16)
+    pixels = np.asarray(image, dtype=np.int32)
     light = round(256 * rng.uniform(0.88, 1.06))
-    pixels = ((pixels * np.int32(light)) >> 8) + noise.integers(-9, 10, pixels.shape, dtype=np.int16)
+    pixels = ((pixels * light) >> 8) + noise.integers(-6, 7, pixels.shape, dtype=np.int32)
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
@@ -148,11 +149,16 @@ class _Head:
         bottom = (FRAME[1] * SCALE - self.y) / self.unit + 0.2
         shoulders = [(-1.52, 2.1), (-1.2, 1.62), (-0.5, 1.42), (0.5, 1.42), (1.2, 1.62), (1.52, 2.1)]
         self.shape([(-1.52, bottom), *shoulders, (1.52, bottom)], clothes, fixed=True)
+        for side in (-1, 1):
+            self.shape([(side * 1.12, 2.3), (side * 1.18, bottom), (side * 1.12, 2.3)], None, fixed=True)
         self.shape([(-0.36, 0.9), (-0.4, 1.5), (0, 1.78), (0.4, 1.5), (0.36, 0.9)], skin, fixed=True)
 
     def hair_front(self, look: Look, hair: tuple) -> None:
         cap = self.arc(0, -0.12, 1.06, 1.18, 182, 358)
         self.shape([*cap, (0.86, -0.5), (0.2, -0.74), (-0.35, -0.62), (-0.9, -0.42)], hair)
+        if look.hair == "short":
+            for side in (-1, 1):
+                self.shape([(side * 0.72, -0.6), (side * 0.86, 0.3), (side * 1.12, 0.1), (side * 1.1, -0.5)], hair)
         if look.hair == "long":
             for side in (-1, 1):
                 self.shape([(side * 0.82, -0.62), (side * 1.0, 1.7), (side * 1.42, 1.75), (side * 1.2, -0.6)], hair)
