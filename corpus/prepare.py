@@ -68,7 +68,9 @@ def prepare(
                 frames_dir=None if frames_dir is None else str(frames_dir),
                 regions_dir=None if regions_dir is None else str(regions_dir),
             )
-            infos[config] = _write_config(builder, folder / config, folder / "build")
+            info = _write_config(builder, folder / config, folder / "build")
+            if info.splits:
+                infos[config] = info
         shutil.rmtree(folder / "build")
         (folder / "README.md").write_text(dataset_card(infos, facts, repo_id), encoding="utf-8", newline="\n")
     return Path(output_dir)
@@ -146,22 +148,28 @@ def dataset_card(infos: dict[str, DatasetInfo], facts: dict[str, Any], repo_id: 
 
 
 def _write_config(builder: TikTalkCoref, folder: Path, build: Path) -> DatasetInfo:
-    """Build a config as Parquet in `build`, move the files to `folder`; returns what the card says of it."""
+    """Build a config as Parquet in `build`, move the files to `folder`; returns what the card says of it.
+
+    Splits without rows are left out, of which `load_dataset` could make nothing but an error.
+    """
     with _quiet():
         builder.download_and_prepare(str(build / folder.name), file_format="parquet", max_shard_size=MAX_SHARD_SIZE)
-    folder.mkdir()
-    for path in (build / folder.name).glob("*.parquet"):
-        path.rename(folder / _shard_name(path.name))
     info = builder.info
-    info.download_size = sum(path.stat().st_size for path in folder.iterdir())  # what `load_dataset` fetches
+    for split in [split.name for split in info.splits.values() if not split.num_examples]:
+        del info.splits[split]
+    for path in (build / folder.name).glob("*.parquet"):
+        split, numbers = _split_and_numbers(path.name)
+        if split in info.splits:
+            folder.mkdir(exist_ok=True)
+            path.rename(folder / f"{split}-{numbers}.parquet")
+    info.download_size = sum(path.stat().st_size for path in folder.glob("*"))  # what `load_dataset` fetches
     return info
 
 
-def _shard_name(name: str) -> str:
-    """`tiktalk_coref-train-00000-of-00001.parquet`, or without numbers, as `train-00000-of-00001.parquet`."""
-    parts = name.removesuffix(".parquet").split("-")
-    split, numbers = parts[1], parts[2:] or ["00000", "of", "00001"]
-    return "-".join([split, *numbers]) + ".parquet"
+def _split_and_numbers(name: str) -> tuple[str, str]:
+    """Of `tiktalk_coref-train-00000-of-00001.parquet`: `train` and `00000-of-00001` (which it has if it needs to)."""
+    _, split, *numbers = name.removesuffix(".parquet").split("-")
+    return split, "-".join(numbers or ["00000", "of", "00001"])
 
 
 def _data_files(config: str, info: DatasetInfo) -> dict[str, Any]:

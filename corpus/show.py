@@ -59,7 +59,7 @@ def colour_dialogue(
         if speakers is not None:
             text.append(f"{speakers[utterance]}  ", style="dim")
         for token in sentence:
-            for end, number in sorted(starts.get(token_number, ()), reverse=True):
+            for end, number in sorted(starts.get(token_number, ()), key=lambda mention: (-mention[0], mention[1])):
                 text.append("[", style=cluster_style(number))
                 open_mentions.append((end, number))
             text.append(token, style=cluster_style(open_mentions[-1][1]) if open_mentions else "")

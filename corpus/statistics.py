@@ -218,13 +218,13 @@ def _histogram(counts: dict[tuple[str, str], Counts], name: str, xlabel: str, yl
     figure = Figure(figsize=(6, 3.6), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)  # no display, no global state
     axes = figure.add_subplot()
-    axes.bar(axis, [celeb[value] for value in axis], color="#c44e52", label="celeb")
     below = [celeb[value] for value in axis]
+    axes.bar(axis, below, color="#c44e52", label="celeb")
     axes.bar(axis, [no_celeb[value] for value in axis], bottom=below, color="#4c72b0", label="no_celeb")
-    if len(axis) <= 16:
-        for value in axis:
+    if len(axis) <= 32:  # rare values have bars too low to see
+        for value in values:
             total = celeb[value] + no_celeb[value]
-            axes.annotate(f"{total}", (value, total), ha="center", va="bottom", fontsize=7, color="#444444")
+            axes.annotate(f"{total:,}", (value, total), ha="center", va="bottom", fontsize=6, color="#444444")
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)

@@ -65,3 +65,21 @@ def build_tiny(tiny_tokenizer):
         return model.eval(), TikTalkCorefProcessor.from_config(model.config, tiny_tokenizer)
 
     return build
+
+
+@pytest.fixture(scope="session")
+def sample_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small sample corpus with pictures, in upstream's format."""
+    from tiktalkcoref.sample import write_sample
+
+    return write_sample(tmp_path_factory.mktemp("corpus") / "sample", seed=0, dialogues=24)
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder(build_tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small random model saved with its processor; it finds mentions, if not the right ones."""
+    folder = tmp_path_factory.mktemp("run") / "model"
+    model, processor = build_tiny(vision=True, mention_threshold=0.05, max_mentions_per_character=0.3)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder

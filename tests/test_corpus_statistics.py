@@ -1,0 +1,124 @@
+"""The measured figures, video durations read from mp4 headers, the table and the drawings."""
+
+import json
+import struct
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from tiktalkcoref.corpus.statistics import measure, statistics_table, video_seconds, write_statistics
+from tiktalkcoref.tiktalkcoref_dataset import find_files, read_corpus
+
+
+def box(name: bytes, content: bytes, wide: bool = False) -> bytes:
+    if wide:
+        return struct.pack(">I4sQ", 1, name, 16 + len(content)) + content
+    return struct.pack(">I4s", 8 + len(content), name) + content
+
+
+def movie(seconds: float, version: int = 0, scale: int = 600) -> bytes:
+    layout = ">BxxxQQIQ" if version == 1 else ">BxxxIIII"
+    header = box(b"mvhd", struct.pack(layout, version, 0, 0, scale, int(seconds * scale)) + bytes(80))
+    return box(b"moov", box(b"free", bytes(5)) + header)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        box(b"ftyp", b"isom") + movie(12.5) + box(b"mdat", bytes(100)),
+        box(b"ftyp", b"isom") + box(b"mdat", bytes(100), wide=True) + movie(12.5, version=1),
+    ],
+)
+def test_duration_of_a_video(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.mp4").write_bytes(content)
+    assert video_seconds(tmp_path / "a.mp4") == 12.5
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"not a video at all",
+        box(b"ftyp", b"isom"),
+        movie(12.5)[:30],
+        box(b"moov", b""),
+        bytes(64),
+        movie(1, scale=0),
+    ],
+)
+def test_files_without_a_duration(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.mp4").write_bytes(content)
+    assert video_seconds(tmp_path / "a.mp4") is None
+
+
+@pytest.mark.parametrize(("generation", "of_no_cluster"), [("db84797", 274), ("8d346bf", 0)])
+def test_figures_of_the_corpus(upstream: Path, generation: str, of_no_cluster: int) -> None:
+    files = find_files(upstream, annotations=upstream / f"annotations.{generation}.jsonl")
+    counts = measure(read_corpus(files, problems=[]))
+    for group, expected in {"all": (1012, 2179, 1435, 955, 881), "celeb": (338, 731, 488, 327, 392)}.items():
+        part = counts[group, "all"]
+        assert (part.dialogues, part.mentions, part.clusters, part.singletons, part.boxes) == expected
+        assert sum(part.cluster_sizes.values()) == part.clusters
+        assert sum(size * count for size, count in part.cluster_sizes.items()) == part.mentions
+        assert sum(part.mention_lengths.values()) == part.mentions
+        assert sum(boxes * count for boxes, count in part.boxes_a_dialogue.items()) == part.boxes
+    assert counts["all", "all"].boxes_of_no_cluster == of_no_cluster
+    assert counts["all", "all"].boxes_a_dialogue[0] == 265
+    assert counts["all", "all"].seconds is None
+    splits = ("train", "validation", "test")
+    assert [counts["celeb", split].dialogues for split in splits] == [259, 46, 33]
+    assert [counts["no_celeb", split].dialogues for split in splits] == [551, 55, 68]
+    table = render(counts)
+    assert "1,012" in table
+    assert "519.65" in table  # the published duration stands there although no video is at hand
+    assert "no videos at hand" in table
+
+
+def render(counts: dict) -> str:
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(statistics_table(counts))
+    return " ".join(console.export_text().split())
+
+
+def test_durations_and_drawings(sample_corpus: Path, tmp_path: Path) -> None:
+    records = list(read_corpus(find_files(sample_corpus), problems=[]))
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for record in records[:3]:
+        (videos / f"{record['doc_key']}.mp4").write_bytes(movie(40))
+    counts = measure(records, videos)
+    assert counts["all", "all"].seconds == 120
+    assert counts["all", "all"].videos == 3
+    assert "of the 3 videos found for 24 dialogues" in render(counts)
+
+    folder = write_statistics(counts, tmp_path / "out")
+    values = {(entry["group"], entry["split"]): entry for entry in json.loads((folder / "statistics.json").read_text())}
+    assert len(values) == 12
+    assert values["all", "all"]["mentions"] == counts["all", "all"].mentions
+    assert values["all", "all"]["seconds"] == 120
+    for name in ("cluster_sizes", "mentions", "mention_lengths", "boxes"):
+        with Image.open(folder / f"{name}.png") as image:
+            assert image.format == "PNG"
+            assert image.size == (900, 540)
+            colours = {colour[:3] for _, colour in image.convert("RGB").getcolors(1 << 20)}
+        assert {(0xC4, 0x4E, 0x52), (0x4C, 0x72, 0xB0)} <= colours  # both kinds of video are drawn
+
+
+def test_an_empty_corpus_can_be_drawn(tmp_path: Path) -> None:
+    write_statistics(measure([]), tmp_path / "out")
+    assert (tmp_path / "out" / "boxes.png").stat().st_size > 1000
+
+
+def test_the_folder_of_videos_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"a folder with the videos <doc_key>\.mp4 was expected"):
+        measure([], tmp_path / "nowhere")
+
+
+def test_a_doc_key_cannot_leave_the_folder_of_videos(sample_corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "outside.mp4").write_bytes(movie(40))
+    record = next(read_corpus(find_files(sample_corpus), problems=[]))
+    counts = measure([{**record, "doc_key": "../outside"}], tmp_path / "videos")
+    assert counts["all", "all"].videos == 0
