@@ -657,6 +657,9 @@ class _Lines:
         self.lengths.append(length)
         self.numbers.append(number)
 
+    def __len__(self) -> int:
+        return len(self.offsets)
+
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
         return zip(self.offsets, self.lengths, self.numbers, strict=True)
 
@@ -860,9 +863,10 @@ def _diagnose_tokens(record: dict[str, Any]) -> tuple[list[str] | None, list[tup
     if genre is not None and not isinstance(genre, str):
         problems.append(("error", "genre", f"{_found(genre)}, expected a text"))
     lengths = [len(sentence) for sentence in sentences]
+    derived = {"sentence_map": _sentence_map(sentences), "subtoken_map": _subtoken_map(sentences)}
     for name in _PARALLEL:
-        if record.get(name) is None and name != "speaker_ids":
-            continue  # derived from the sentences
+        if name in derived and record.get(name) in (None, derived[name]):
+            continue
         kind = str if name == "speaker_ids" else int
         if not _is_nested(record.get(name), kind):
             wanted = "texts" if kind is str else "whole numbers, 0 or more"
@@ -1047,8 +1051,8 @@ class TikTalkCoref(datasets.ArrowBasedBuilder):
     """The builder. Configs: `all` (default), `celeb`, `no_celeb`, `textual`, `visual`; see `corpus_features`.
 
     `all`, `celeb` and `no_celeb` have the splits train, validation and test; `textual` and `visual` have the same
-    three of each video type, `celeb_train` to `no_celeb_test`. A build checks every record of the file, whatever the
-    config; streaming checks the records that it reads.
+    three of each video type, `celeb_train` to `no_celeb_test`. A split without a dialogue is left out.
+    A build checks every record of the file, whatever the config; streaming checks the records that it reads.
     Raises: CorpusError for anything that the files have wrong, and where they cannot be found or downloaded.
     """
 
@@ -1087,14 +1091,17 @@ class TikTalkCoref(datasets.ArrowBasedBuilder):
         types = (self.config.name,) if self.config.name in VIDEO_TYPES else VIDEO_TYPES
         index = reader.index(types, check_others=building)
         if self.config.name in ("textual", "visual"):
-            parts = {f"{kind}_{split}": [index[kind, split]] for kind in VIDEO_TYPES for split in SPLITS}
+            parts = {f"{kind}_{split}": index[kind, split] for kind in VIDEO_TYPES for split in SPLITS}
         else:
-            parts = {split: [index[kind, split] for kind in types] for split in SPLITS}
+            parts = {split: _Lines.merged([index[kind, split] for kind in types]) for split in SPLITS}
+        parts = {name: lines for name, lines in parts.items() if len(lines)}  # `datasets` cannot open an empty split
+        if not parts:
+            raise CorpusError(f"{files.annotations}: no dialogue of video type {' or '.join(types)}.")
         self._reader = reader
         return [
             datasets.SplitGenerator(
                 name=name,
-                gen_kwargs={"reader": reader, "lines": _Lines.merged(lines), "summarise": not building},
+                gen_kwargs={"reader": reader, "lines": lines, "summarise": not building},
             )
             for name, lines in parts.items()
         ]
