@@ -142,7 +142,8 @@ def select_mentions(
     found = mask & (start > threshold)[..., None] & (end > threshold)
     limits = (mask[..., 0].sum(1).float() * per_character).ceil().long()
     for number in (found.flatten(1).sum(1) > limits).nonzero().flatten().tolist():
-        scores = torch.where(found[number], start[number, :, None] * end[number], -1.0).flatten()
+        scores = F.logsigmoid(start_logits[number])[:, None] + F.logsigmoid(end_logits[number])  # finer than near 1
+        scores = scores.masked_fill(~found[number], float("-inf")).flatten()
         kept = torch.zeros_like(scores, dtype=torch.bool)
         kept[scores.topk(int(limits[number])).indices] = True
         found[number] = kept.view_as(found[number])
