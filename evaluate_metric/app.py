@@ -1,5 +1,7 @@
-"""The page of the metric's Space: two JSON fields in, scores out. Written by hand: `evaluate.utils.launch_gradio_widget`
-fails with current gradio."""
+"""The page of the metric's Space: two JSON fields in, scores out.
+
+Written by hand: `evaluate.utils.launch_gradio_widget` fails with current gradio.
+"""
 
 import json
 from pathlib import Path
@@ -13,7 +15,8 @@ EXAMPLE = (
 
 def module_path() -> Path:
     """The metric's own file: `evaluate` wants it called like its repository, so its name may differ."""
-    return next(path for path in sorted(FOLDER.glob("*.py")) if "(evaluate.Metric)" in path.read_text(encoding="utf-8"))
+    others = sorted(path for path in FOLDER.glob("*.py") if path.name != Path(__file__).name)
+    return next(path for path in others if "(evaluate.Metric)" in path.read_text(encoding="utf-8"))
 
 
 def compute(metric, predictions: str, references: str, keep_singletons: bool) -> tuple[str, str]:

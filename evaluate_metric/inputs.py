@@ -129,6 +129,8 @@ def _flatten(side: Side) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         spans = np.array(mentions) if mentions else np.zeros((0, 2), dtype=np.int64)
         counts = np.fromiter(map(len, per_document), np.int64, len(per_document))
         well_formed = spans.shape == (len(mentions), 2) and spans.dtype.kind == "i" and sizes.all()
+        # numpy takes True for 1 among integers
+        well_formed = well_formed and not {bool, np.bool_} & set(map(type, chain.from_iterable(mentions)))
         well_formed = well_formed and (spans[:, 0] >= 0).all() and (spans[:, 1] >= spans[:, 0]).all()
     except (TypeError, ValueError, OverflowError):
         well_formed = False

@@ -1,0 +1,258 @@
+"""Bad input is refused, naming document and cluster; every message is fixed here."""
+
+import re
+from contextlib import AbstractContextManager
+
+import numpy as np
+import pytest
+
+from tiktalkcoref.evaluate_metric import compare, score
+
+GOOD = [[[0, 0], [2, 3]], [[5, 5]]]
+BOX = {"frame": 1, "bbox": [0, 0, 5, 5]}
+
+
+def refuses(message: str, whole: bool = True) -> AbstractContextManager:
+    """Expects a ValueError with exactly this message, or one that begins with it."""
+    return pytest.raises(ValueError, match=f"^{re.escape(message)}{'$' if whole else ''}")
+
+
+def refused(message: str, prediction: dict | None = None, reference: dict | None = None, **options) -> None:
+    """The second of two documents is bad; its message is exactly this."""
+    good = {"clusters": GOOD}
+    others = [{} for _ in range(2)]
+    for other, document in zip(others, (prediction, reference), strict=True):
+        # the first document has the same optional fields, so that the second is not refused for having them
+        empty = {key: [[], []] for key in ("rankings", "scores", "region_scores", "boxes")}
+        empty |= {"links": [-1, -1], "kinds": ["noun", None], "regions": 3}
+        other.update({key: empty[key] for key in empty.keys() & (document or {}).keys()})
+    with refuses(message):
+        score([good | others[0], good | (prediction or {})], [good | others[1], good | (reference or {})], **options)
+
+
+SPAN = "is not two integers [start, end] (token offsets, end inclusive)"
+
+
+@pytest.mark.parametrize(
+    ("cluster", "problem"),
+    [
+        ([[0, 0], [1, 2, 3]], f"span [1, 2, 3] {SPAN}"),
+        ([[1]], f"span [1] {SPAN}"),
+        ([7], f"span 7 {SPAN}"),
+        ([[0, 1.5]], f"span [0, 1.5] {SPAN}"),
+        ([["0", "1"]], f"span ['0', '1'] {SPAN}"),
+        ([[True, True]], f"span [True, True] {SPAN}"),
+        ([[0, None]], f"span [0, None] {SPAN}"),
+        ([[3, 1]], "span [3, 1] ends before it starts; the end is inclusive, so end >= start"),
+        ([[-2, 1]], "span [-2, 1] is negative; token offsets count from 0"),
+        ([[0, 2**63]], f"span [0, {2**63}] is too large for a token offset"),
+        ([], "it is empty, expected at least one mention; leave the cluster out"),
+        ("ab", "found 'ab', expected a list of [start, end] spans"),
+    ],
+)
+def test_spans(cluster, problem):
+    refused(f"predictions, document 1, cluster 1: {problem}", {"clusters": [[[9, 9]], cluster]})
+    refused(
+        f"references, document 1 (doc_key 'b'), cluster 0: {problem}", None, {"clusters": [cluster], "doc_key": "b"}
+    )
+
+
+def test_a_mention_in_two_clusters():
+    message = (
+        "predictions, document 1, cluster 0: mention [2, 3] is also in cluster 2; a mention belongs to one cluster"
+    )
+    refused(message, {"clusters": [[[2, 3]], [[4, 4]], [[2, 3]]]})
+
+
+def test_clusters_of_another_shape():
+    refused("predictions, document 1: 'clusters' is 3, expected a list of clusters", {"clusters": 3})
+    missing = "predictions, document 1: 'clusters' is missing; expected a list of clusters, each a list of [start, end]"
+    refused(missing, {"clusters": None})
+
+
+def test_lists_of_different_lengths():
+    with refuses("1 predictions and 2 references: expected one of each for every document, in", whole=False):
+        score([{"clusters": GOOD}], [{"clusters": GOOD}] * 2)
+    for key in ("rankings", "scores", "links", "region_scores"):
+        value = [0] if key == "links" else [[]]
+        extra = {"rankings": [[], []]} if key == "scores" else {}
+        message = f"predictions, document 1: {key!r} has 1 entries for 2 gold clusters; give one each"
+        refused(message, {key: value} | extra, {"links": [-1, -1]})
+    for key in ("links", "kinds"):
+        message = f"references, document 1: {key!r} has 1 entries for 2 gold clusters; give one each"
+        links = {"links": [-1, -1]} if key == "kinds" else {}
+        refused(message, {"rankings": [[], []]}, links | {key: [-1] if key == "links" else ["noun"]})
+    boxes = "'boxes' has 1 entries for 2 clusters; give a list of boxes for each"
+    refused(f"predictions, document 1: {boxes}", {"boxes": [[]]}, {"boxes": [[], []]})
+    refused(f"references, document 1: {boxes}", {"boxes": [[], []]}, {"boxes": [[]]})
+
+
+def test_unknown_keys():
+    refused("predictions, document 1: unknown key 'rankigns'; did you mean 'rankings'?", {"rankigns": [[], []]})
+    known = "known keys: boxes, clusters, kinds, links, regions"
+    refused(f"references, document 1: unknown key 'zzz'; {known}", None, {"zzz": 1})
+
+
+@pytest.mark.parametrize(
+    ("predictions", "message"),
+    [
+        ([], "predictions and references are empty: there is nothing to score; give at least one document"),
+        ({"clusters": []}, "predictions: found dict, expected a list with one dict a document"),
+        (None, "predictions: found NoneType, expected a list with one dict a document"),
+        ([[]], "predictions, document 0: found list, expected a dict with 'clusters'"),
+    ],
+)
+def test_batches(predictions, message):
+    with refuses(message):
+        score(predictions, [])
+
+
+def test_documents_out_of_order():
+    message = (
+        "predictions, document 1 (doc_key 'x'): the reference in the same place has doc_key 'y'; give both in one order"
+    )
+    refused(message, {"doc_key": "x"}, {"doc_key": "y"})
+
+
+def test_a_field_that_only_some_documents_have():
+    good = {"clusters": GOOD}
+    linked = good | {"links": [-1, -1]}
+    message = "predictions, document 1: 'rankings' is missing, though other documents have it; give it for all or none"
+    with refuses(message):
+        score([good | {"rankings": [[], []]}, good], [linked, linked])
+
+
+@pytest.mark.parametrize(
+    ("prediction", "problem"),
+    [
+        (
+            {"rankings": [[0, 1, 0], []]},
+            "cluster 0: region 0 is repeated in the ranking [0, 1, 0]; rank each region once",
+        ),
+        ({"rankings": [[], [3]]}, "cluster 1: unknown region 3 in the ranking [3]; the document has 3 regions"),
+        ({"rankings": [[-1], []]}, "cluster 0: unknown region -1 in the ranking [-1]; the document has 3 regions"),
+        ({"rankings": [["a"], []]}, "cluster 0: ranking ['a'] is not a list of region numbers, best first"),
+        ({"rankings": [0, []]}, "cluster 0: ranking 0 is not a list of region numbers, best first"),
+        (
+            {"rankings": [[0, 1], []], "scores": [[1], []]},
+            "cluster 0: 1 scores for a ranking of 2 regions; give one each",
+        ),
+        (
+            {"rankings": [[0, 1], []], "scores": [[1, 2], []]},
+            "cluster 0: scores [1, 2] rise along the ranking; rankings are best first",
+        ),
+        ({"region_scores": [[float("nan")], []]}, "cluster 0: scores [nan] are not a list of numbers, one a region"),
+        ({"links": [3, 0]}, "cluster 0: link 3 is unknown; the document has 3 regions; -1 is no visual counterpart"),
+    ],
+)
+def test_rankings(prediction, problem):
+    refused(f"predictions, document 1, {problem}", prediction, {"links": [0, -1], "regions": 3})
+
+
+def test_an_unknown_region_where_the_reference_does_not_count_them():
+    message = (
+        "predictions, document 1, cluster 0: unknown region 9 in the ranking [0, 9]; the document has 2 regions as far "
+        "as links and rankings show; give 'regions' in the reference where it has more"
+    )
+    refused(message, {"rankings": [[0, 9], []]}, {"links": [0, -1]})
+
+
+def test_scores_in_two_forms_or_without_rankings():
+    links = {"links": [0, -1]}
+    message = "'region_scores' stands instead of 'rankings' and 'scores'; give one or the other"
+    refused(f"predictions, document 0: {message}", {"rankings": [[], []], "region_scores": [[], []]}, links)
+    message = "predictions, document 0: 'scores' without 'rankings'; expected rankings that they belong to"
+    refused(message, {"scores": [[], []]}, links)
+
+
+@pytest.mark.parametrize(
+    ("reference", "problem"),
+    [
+        (
+            {"links": [3, -1]},
+            ", cluster 0: link 3 is unknown; expected below 3, the number of regions, or -1 for no visual",
+        ),
+        ({"links": [0, -2]}, ", cluster 1: link -2 is unknown; expected below 3, the number of regions, or -1 for no"),
+        ({"links": [0, -1], "regions": -1}, ": 'regions' is -1, expected the number of regions of the document"),
+        (
+            {"links": [0, -1], "kinds": ["a b", None]},
+            ", cluster 0: kind 'a b' is not a word such as 'name', 'pronoun' or",
+        ),
+    ],
+)
+def test_gold_links(reference, problem):
+    good = {"clusters": GOOD}
+    reference = good | {"regions": 3} | reference
+    with refuses(f"references, document 0{problem}", whole=False):
+        score([good | {"rankings": [[], []]}], [reference])
+
+
+def test_links_or_boxes_without_gold():
+    message = (
+        "references, document 0: 'links' is missing, and the predictions rank regions; give one region or -1 a cluster"
+    )
+    refused(message, {"rankings": [[], []]})
+    message = (
+        "references, document 0: 'boxes' is missing, and the predictions have boxes; give a list of boxes a cluster"
+    )
+    refused(message, {"boxes": [[], []]})
+
+
+@pytest.mark.parametrize(
+    ("boxes", "problem"),
+    [
+        ([[1], []], "0: box 1 is not {'frame': number, 'bbox': [x1, y1, x2, y2]}"),
+        ([[{"frame": 1}], []], "0: box {'frame': 1} is not {'frame': number, 'bbox': [x1, y1, x2, y2]}"),
+        ([[], [BOX | {"frame": 1.5}]], "1: frame 1.5 is not an integer"),
+        ([[], [BOX | {"bbox": [0, 0, 5]}]], "1: bbox [0, 0, 5] is not four numbers x1, y1, x2, y2"),
+        ([[], [BOX | {"bbox": [5, 0, 5, 5]}]], "1: bbox [5, 0, 5, 5] has no area; expected x1 < x2 and y1 < y2"),
+        ([[BOX], [BOX]], "1: box [0.0, 0.0, 5.0, 5.0] of frame 1 is also in cluster 0; give it once"),
+        ([[BOX, BOX], []], "0: box [0.0, 0.0, 5.0, 5.0] of frame 1 is also in cluster 0; give it once"),
+    ],
+)
+def test_boxes(boxes, problem):
+    refused(f"predictions, document 1, cluster {problem}", {"boxes": boxes}, {"boxes": [[], []]})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ks": (0, 1)}, "ks is [0, 1], expected different positive integers"),
+        ({"ks": ()}, "ks is [], expected different positive integers"),
+        ({"iou_threshold": 0}, "iou_threshold is 0, expected a number in (0, 1]"),
+        ({"n_resamples": -1}, "n_resamples is -1, expected an integer >= 0"),
+        ({"confidence_level": 95}, "confidence_level is 95, expected a number between 0 and 1, such as 0.95"),
+        ({"seed": -1}, "seed is -1, expected an integer >= 0"),
+    ],
+)
+def test_options(options, message):
+    refused(message, **options)
+
+
+def test_comparisons():
+    one = [{"clusters": GOOD}]
+    with refuses("compare needs the references of the predictions, or two results of `score`"):
+        compare(one, one)
+    with refuses("a covers 1 documents, b 2; compare over the same ones"):
+        compare(score(one, one), score(one * 2, one * 2))
+    other = [{"clusters": [[[0, 0]]]}]
+    with refuses("a and b were scored against different references (document 0)", whole=False):
+        compare(score(one, one), score(one, other))
+    with refuses("n_resamples is 0, expected an integer >= 1"):
+        compare(one, one, one, n_resamples=0)
+    linked = [{"clusters": GOOD, "links": [0, -1]}]
+    a, b = (score([one[0] | {"rankings": [[0], []]}], linked, ks=ks) for ks in ((1,), (1, 2)))
+    with refuses("a and b were not scored alike (linking): use the same `ks`", whole=False):
+        compare(a, b)
+
+
+def test_arrays_and_tuples_are_lists():
+    arrays = [{"clusters": [np.array([[0, 0], [2, 3]]), np.array([[5, 5]])]}]
+    tuples = ({"clusters": (((0, 0), (2, 3)), ((np.int32(5), 5),))},)
+    assert score(arrays, tuples)["conll_f1"] == 1
+
+
+def test_offsets_of_any_size():
+    far = [{"clusters": [[[10**12, 10**12 + 1], [3, 3]]]}]
+    assert score(far, far)["conll_f1"] == 1
+    assert score(far, [{"clusters": [[[10**12, 10**12 + 2], [3, 3]]]}])["mention_f1"] == 0.5
