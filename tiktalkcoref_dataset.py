@@ -275,7 +275,7 @@ def download_files(manager: datasets.DownloadManager | None = None) -> CorpusFil
     urls = {role: f"{UPSTREAM_URL}/{name}" for role, (name, _) in UPSTREAM_FILES.items()}
     try:
         paths = manager.download(urls)
-    except (OSError, ValueError) as error:  # every network error of `datasets` and `huggingface_hub` is an OSError
+    except Exception as error:  # every network library below `datasets` has errors of its own
         raise CorpusError(
             f"The annotation files could not be downloaded ({type(error).__name__}: {error}). {_where_to_get_files()}"
         ) from error
@@ -1136,5 +1136,7 @@ def _to_table(records: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
 
 def _with_stored_pictures(box: dict[str, Any]) -> dict[str, Any]:
     """A box whose pictures are as an `Image` column stores them: by path, read when asked for."""
+    if box["frame"] is box["region"] is None:
+        return box
     stored = {name: box[name] and {"bytes": None, "path": box[name]} for name in ("frame", "region")}
     return {**box, **stored}

@@ -2,9 +2,9 @@
 
 import hashlib
 import http.server
-import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,20 +14,11 @@ from pathlib import Path
 
 import datasets
 import pytest
+from dataset_corpora import ANNOTATIONS, ERRORS, WARNINGS, make_record, make_records, make_splits, write_corpus
 from PIL import Image
 
 from tiktalkcoref import tiktalkcoref_dataset as dataset
 from tiktalkcoref.tiktalkcoref_dataset import CorpusError, TikTalkCoref, download_files
-
-_SPEC = importlib.util.spec_from_file_location("dataset_corpora", Path(__file__).with_name("test_dataset_reader.py"))
-corpora = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(corpora)
-make_record, make_records, make_splits, write_corpus = (
-    corpora.make_record,
-    corpora.make_records,
-    corpora.make_splits,
-    corpora.write_corpus,
-)
 
 SIX = [f"{kind}_{split}" for kind in ("celeb", "no_celeb") for split in ("train", "validation", "test")]
 
@@ -113,10 +104,10 @@ def test_unknown_config(make):
 # ------------------------------------------------------------------------------------------------------------- faults
 
 
-@pytest.mark.parametrize("fault", corpora.ERRORS)
+@pytest.mark.parametrize("fault", ERRORS)
 def test_errors_reach_the_user(tmp_path, make, fault):
     """As they are, not behind an error of `datasets`, and under every config: the broken record is no_celeb."""
-    record, field, message = corpora.ERRORS[fault]
+    record, field, message = ERRORS[fault]
     files = write_corpus(tmp_path / "corpus", [make_record("100"), record])
     for config in ("all", "celeb"):
         with pytest.raises(CorpusError) as error:
@@ -169,7 +160,7 @@ def replace(path: Path, old: str, new: str) -> None:
 
 
 def test_strict(tmp_path, make, caplog):
-    record, field, message = corpora.WARNINGS["box label that no cluster bears"]
+    record, field, message = WARNINGS["box label that no cluster bears"]
     write_corpus(tmp_path / "corpus", [record])
     load(make(data_dir=str(tmp_path / "corpus")))
     assert f"1 warnings, the first: {tmp_path}" in caplog.text
@@ -182,18 +173,18 @@ def test_strict(tmp_path, make, caplog):
 def test_several_and_missing_files(tmp_path, make):
     corpus = tmp_path / "corpus"
     write_corpus(corpus)
-    (corpus / "annotations.0123abc.jsonl").write_bytes((corpus / corpora.ANNOTATIONS).read_bytes())
+    (corpus / "annotations.0123abc.jsonl").write_bytes((corpus / ANNOTATIONS).read_bytes())
     with pytest.raises(CorpusError, match="Several annotations files"):
         make(data_dir=str(corpus)).download_and_prepare()
     given = make(data_dir=str(corpus), annotations="annotations.0123abc.jsonl")
     by_path = make(
-        annotations=str(corpus / corpora.ANNOTATIONS),
+        annotations=str(corpus / ANNOTATIONS),
         splits=str(corpus / "split.jsonl"),
         titles=str(corpus / "video_titles.jsonl"),
     )
     assert keys(load(given)) == keys(load(by_path))
     with pytest.raises(CorpusError, match="No file given for titles"):
-        make(annotations=str(corpus / corpora.ANNOTATIONS), splits=str(corpus / "split.jsonl")).download_and_prepare()
+        make(annotations=str(corpus / ANNOTATIONS), splits=str(corpus / "split.jsonl")).download_and_prepare()
     with pytest.raises(CorpusError, match="is not a folder"):
         make(data_dir=str(tmp_path / "nowhere")).download_and_prepare()
 
@@ -494,14 +485,21 @@ except ValueError as error:
 """
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_as_a_loading_script(tmp_path, make, request):
-    """Under datasets 3.6, alone in a folder, in an environment that has nothing else of the project."""
+@pytest.fixture
+def datasets36(tmp_path):
+    """The interpreter of an environment that has datasets 3.6 and nothing of the project; removed afterwards."""
     environment = tmp_path / "environment"
     venv.create(environment, with_pip=True)
     python = environment / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "--quiet", "datasets==3.6.0", "pillow"], check=True)
+    yield python
+    shutil.rmtree(environment)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_as_a_loading_script(tmp_path, make, request, datasets36):
+    """Under datasets 3.6, alone in a folder, every config gives the rows that the class gives."""
     alone = tmp_path / "alone"
     alone.mkdir()
     (alone / "tiktalkcoref_dataset.py").write_bytes(Path(dataset.__file__).read_bytes())
@@ -512,7 +510,7 @@ def test_as_a_loading_script(tmp_path, make, request):
         write_corpus(folder)
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     result = subprocess.run(
-        [python, "-c", SCRIPT_USER, str(folder), json.dumps(options)],
+        [datasets36, "-c", SCRIPT_USER, str(folder), json.dumps(options)],
         cwd=alone,
         env={**variables, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"},
         capture_output=True,
