@@ -186,7 +186,22 @@ def _read_run(sources: "Sources", reports: list[dict[str, Any]]) -> dict[str, An
     if measured is None:
         measured = next((report["training"] for report in reports if report.get("training")), {})
     known = known if isinstance(known, dict) else {}
-    return {"recipe": known, "recipe_text": yaml.safe_dump(_shorten(known), sort_keys=False), "summary": measured}
+    text = yaml.safe_dump(_shorten(known), sort_keys=False, allow_unicode=True)
+    return {"recipe": known, "recipe_text": text, "figures": _figures(measured)}
+
+
+def _figures(summary: dict[str, Any]) -> dict[str, str]:
+    """The lines of the environmental figures: what the run measured, in units for people."""
+    figures = {}
+    if summary.get("wall_seconds") is not None:
+        figures["wall time"] = f"{summary['wall_seconds'] / 60:.1f} minutes"
+    if summary.get("peak_memory_bytes") is not None:
+        figures["peak memory"] = f"{summary['peak_memory_bytes'] / 2**30:.2f} GiB"
+    for key in ("device", "parameters", "best_epoch", "seed"):
+        if summary.get(key) is not None:
+            value = summary[key]
+            figures[key.replace("_", " ")] = f"{value:,}" if key == "parameters" else str(value)
+    return figures | {str(name): str(value) for name, value in (summary.get("versions") or {}).items()}
 
 
 def _shorten(value: Any) -> Any:

@@ -81,7 +81,8 @@ def push(kinds: Sequence[str], sources: Sources, options: Options, console: Cons
 
 def _push_one(name: str, repo: Repository, exists: bool, folder: Path, options: Options, console: Console) -> Pushed:
     kind, local = KINDS[name], read_folder(folder)
-    changes = compare(local, repo.read(options.revision), kind.owned)
+    remote = repo.read(options.revision)
+    changes = compare(local, remote, kind.owned)
     console.print(f"[bold]{name}[/bold] {repo.url}" + ("" if exists else " (new)"))
     for sign, path in changes:
         size = f"  {local[path].size:,} bytes" if path in local else ""
@@ -91,7 +92,7 @@ def _push_one(name: str, repo: Repository, exists: bool, folder: Path, options: 
     if options.dry_run:
         return Pushed(name, repo.url, changes)
 
-    message = f"Release {__version__}" if not exists else f"Update to {__version__}"
+    message = f"Update to {__version__}" if local.keys() & remote.files.keys() else f"Release {__version__}"
     if options.create_pr:
         outcome = open_request(repo, local, message, kind.owned)
         if outcome.request:

@@ -83,8 +83,8 @@ class EndpointHandler:
             raise RuntimeError("the model failed on this request; the log of the endpoint says why") from None
 
     def _resolve(self, dialogue: dict[str, Any]) -> dict[str, Any]:
-        with self.lock:
-            return self.pipeline(dialogue)
+        with self.lock:  # pictures are decoded here too: those of one request at a time
+            return self.pipeline(_read_pictures(dialogue))
 
     def _colour(self, text: str) -> list[dict[str, Any]]:
         sentences, starts = _read_lines(text)
@@ -132,7 +132,7 @@ def _read_lines(text: str) -> tuple[list[str], list[int]]:
 
 
 def _read_dialogue(inputs: Mapping) -> dict[str, Any]:
-    """A dialogue for the pipeline: sizes checked, pictures decoded."""
+    """A dialogue for the pipeline: keys and sizes checked, pictures still as they came."""
     _check_keys(inputs, KEYS, "inputs")
     sentences = inputs.get("sentences")
     if not isinstance(sentences, list) or not sentences:
@@ -142,40 +142,40 @@ def _read_dialogue(inputs: Mapping) -> dict[str, Any]:
     _check_text("".join(texts), "inputs.sentences", MAX_CHARACTERS)
     if isinstance(inputs.get("title"), str):
         _check_text(inputs["title"], "inputs.title", MAX_TITLE)
-    for speaker in inputs.get("speakers") or ():
-        if isinstance(speaker, str):
-            _check_text(speaker, "inputs.speakers", MAX_TITLE)
-    dialogue = {key: value for key, value in inputs.items() if value is not None}
-    pixels = 0
+    speakers = inputs.get("speakers")
+    if isinstance(speakers, list):
+        _check_text("".join(name for name in speakers if isinstance(name, str)), "inputs.speakers", MAX_CHARACTERS)
+    for key in ("regions", "frames", "boxes"):
+        value = inputs.get(key)
+        if value is not None and not isinstance(value, list):
+            raise BadRequestError(f"inputs.{key}: found {_type(value)}, expected a list")
+        if value is not None and len(value) > MAX_PICTURES:
+            raise BadRequestError(f"inputs.{key}: found {len(value)}, at most {MAX_PICTURES} are read")
+    return {key: value for key, value in inputs.items() if value is not None}
+
+
+def _read_pictures(dialogue: dict[str, Any]) -> dict[str, Any]:
+    """A dialogue with its base64 strings decoded to RGB images."""
+    decoded, pixels = dict(dialogue), 0
     for key in ("regions", "frames"):
-        if key in dialogue:
-            dialogue[key], pixels = _read_pictures(dialogue[key], f"inputs.{key}", pixels)
-    if isinstance(dialogue.get("boxes"), list) and len(dialogue["boxes"]) > MAX_PICTURES:
-        raise BadRequestError(f"inputs.boxes: found {len(dialogue['boxes'])}, at most {MAX_PICTURES} are read")
-    return dialogue
-
-
-def _read_pictures(pictures: Any, where: str, pixels: int) -> tuple[list[Image.Image], int]:
-    """Decode pictures; `pixels` counts those of the whole request."""
-    if not isinstance(pictures, list):
-        raise BadRequestError(f"{where}: found {_type(pictures)}, expected a list of base64 strings")
-    if len(pictures) > MAX_PICTURES:
-        raise BadRequestError(f"{where}: found {len(pictures)} pictures, at most {MAX_PICTURES} are read")
-    decoded = []
-    for index, picture in enumerate(pictures):
-        image = _open_picture(picture, f"{where}[{index}]")
-        pixels += image.width * image.height
-        if pixels > MAX_PIXELS:
-            raise BadRequestError(
-                f"{where}[{index}]: {image.width} x {image.height} brings the request above {MAX_PIXELS:,} pixels; "
-                "scale the pictures down, heads need some 224 x 224"
-            )
-        try:
-            image.load()
-        except (OSError, SyntaxError, ValueError, MemoryError) as error:
-            raise BadRequestError(f"{where}[{index}]: the picture is damaged ({error})") from None
-        decoded.append(image.convert("RGB"))
-    return decoded, pixels
+        images = []
+        for index, picture in enumerate(dialogue.get(key, ())):
+            where = f"inputs.{key}[{index}]"
+            image = _open_picture(picture, where)
+            pixels += image.width * image.height
+            if pixels > MAX_PIXELS:
+                raise BadRequestError(
+                    f"{where}: {image.width} x {image.height} brings the request above {MAX_PIXELS:,} pixels; "
+                    "scale the pictures down, heads need some 224 x 224"
+                )
+            try:
+                image = image.convert("RGB")
+            except (OSError, SyntaxError, ValueError) as error:
+                raise BadRequestError(f"{where}: the picture is damaged ({error})") from None
+            images.append(image)
+        if images:
+            decoded[key] = images
+    return decoded
 
 
 def _open_picture(picture: Any, where: str) -> Image.Image:

@@ -79,7 +79,7 @@ def sample_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_model_folder(build_tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small random model saved with its processor; it finds mentions, if not the right ones."""
     folder = tmp_path_factory.mktemp("run") / "model"
-    model, processor = build_tiny(vision=True, mention_threshold=0.05, max_mentions_per_character=0.3)
+    model, processor = build_tiny(vision=True, mention_threshold=0.05, max_mentions_per_character=1.0)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder

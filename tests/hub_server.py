@@ -161,7 +161,8 @@ class LocalHub:
         """The next `times` requests whose "METHOD path" matches end in `kind`.
 
         Kinds: a status ("503", "409"), "drop" (the connection closes, nothing done), "lost" (done, the connection
-        closes before the reply), "garbled" (a gateway's HTML instead of JSON), "hang" (nothing until `release`).
+        closes before the reply), "garbled" (a gateway's HTML instead of JSON), "hang" (nothing until `release`,
+        then dropped), "late" (nothing until `release`, then done).
         """
         with self.lock:
             self._scripted.append([re.compile(pattern), kind, times])
@@ -251,6 +252,11 @@ class _Handler(BaseHTTPRequestHandler):
         if hub.delay:
             time.sleep(hub.delay)
         fault = hub.fault(request)
+        if fault in ("hang", "late"):
+            hub.log.append((self.command, url.path, fault))
+            hub.held.set()
+            hub._release.wait()
+            fault = "drop" if fault == "hang" else None
         if fault is None or fault == "lost":
             try:
                 status, headers, content = _answer(hub, self, url.path, parse_qs(url.query), body)
@@ -259,11 +265,6 @@ class _Handler(BaseHTTPRequestHandler):
                 if error.code:
                     headers["X-Error-Code"] = error.code
                 status, content = error.status, json.dumps({"error": error.message, **error.body}).encode()
-        elif fault == "hang":
-            hub.log.append((self.command, url.path, fault))
-            hub.held.set()
-            hub._release.wait()
-            fault = "drop"
         elif fault == "garbled":
             status, headers, content = 503, {"Content-Type": "text/html"}, b"<html>Bad gateway</html>"
         elif fault != "drop":

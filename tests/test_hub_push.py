@@ -9,7 +9,6 @@ from hub_server import Account, LocalHub, run_client, start_client
 
 from tiktalkcoref.corpus.prepare import prepare
 from tiktalkcoref.hub.push import _TYPES
-from tiktalkcoref.sample import write_sample
 from tiktalkcoref.tiktalkcoref_dataset import find_files
 
 METRIC = ("space", "writer/tiktalkcoref_metric")
@@ -23,15 +22,9 @@ def hub():
 
 
 @pytest.fixture(scope="session")
-def corpus(tmp_path_factory) -> Path:
-    """The sample in upstream's format: annotation files, frames, regions."""
-    return write_sample(tmp_path_factory.mktemp("hub") / "sample", dialogues=12)
-
-
-@pytest.fixture(scope="session")
-def dataset(corpus) -> Path:
+def dataset(sample_corpus, tmp_path_factory) -> Path:
     """A prepared dataset without pictures."""
-    return prepare(find_files(corpus), corpus.parent / "tiktalkcoref")
+    return prepare(find_files(sample_corpus), tmp_path_factory.mktemp("hub") / "tiktalkcoref")
 
 
 def push(*arguments: str | Path, namespace: str = "writer") -> list[str]:
@@ -154,7 +147,7 @@ print(json.dumps(answers))
 """
 
 
-def test_refusals_are_one_line_and_create_nothing(hub, dataset, corpus, tmp_path):
+def test_refusals_are_one_line_and_create_nothing(hub, dataset, sample_corpus, tmp_path):
     hub.accounts |= {
         "hf_fine": Account("writer", permissions=["repo.content.read"]),
         "hf_fine_write": Account("writer", permissions=["repo.write"]),
@@ -165,7 +158,10 @@ def test_refusals_are_one_line_and_create_nothing(hub, dataset, corpus, tmp_path
     demo = {"app.py": hub.store(b"import gradio"), "index.html": hub.store(b"<p>")}
     other.branches["main"] = hub.commit(other, other.branches["main"], demo, "a demo", "writer").oid
     pictured = prepare(
-        find_files(corpus), tmp_path / "pictured", frames_dir=corpus / "frames", regions_dir=corpus / "faces_all"
+        find_files(sample_corpus),
+        tmp_path / "pictured",
+        frames_dir=sample_corpus / "frames",
+        regions_dir=sample_corpus / "faces_all",
     )
     (tmp_path / "pickled").mkdir()
     (tmp_path / "pickled/config.json").write_text('{"model_type": "tiktalkcoref"}')
@@ -218,8 +214,8 @@ def test_refusals_are_one_line_and_create_nothing(hub, dataset, corpus, tmp_path
     assert len(titles(hub, METRIC)) == 2
 
 
-def test_pictures_go_with_the_flag_alone(hub, corpus, tmp_path):
-    folder = prepare(find_files(corpus), tmp_path / "pictured", regions_dir=corpus / "faces_all")
+def test_pictures_go_with_the_flag_alone(hub, sample_corpus, tmp_path):
+    folder = prepare(find_files(sample_corpus), tmp_path / "pictured", regions_dir=sample_corpus / "faces_all")
     run_client(hub, push("dataset", "--dataset", folder, "--with-pictures"), tmp_path)
     assert len(titles(hub, DATASET)) == 2
 
@@ -286,7 +282,7 @@ def test_killed_and_repeated(hub, dataset, tmp_path, pattern):
     done = pattern.endswith("/tag/")
     assert len(titles(hub, DATASET)) == 1 + done  # all of it or nothing
     run_client(hub, command, tmp_path)
-    assert titles(hub, DATASET) == ["Release 0.1.0" if done else "Update to 0.1.0", "initial commit"]
+    assert titles(hub, DATASET) == ["Release 0.1.0", "initial commit"]
     assert holds(hub, DATASET, tmp_path / "built/dataset")
     assert list(hub.repo(*DATASET).tags) == ["v0.1.0"]
 
@@ -316,7 +312,7 @@ def test_two_pushes_at_once(hub, dataset, tmp_path):
 def test_another_commit_in_between(hub, dataset, tmp_path):
     """A commit that lands between reading and committing: 412, read again, commit on top of it."""
     hub.create(*DATASET)
-    hub.fail("POST .*/commit/main", "hang")
+    hub.fail("POST .*/commit/main", "late")
     client = start_client(hub, push("dataset", "--dataset", dataset), tmp_path)
     assert hub.held.wait(60), client.communicate()
     repo = hub.repo(*DATASET)
@@ -325,5 +321,6 @@ def test_another_commit_in_between(hub, dataset, tmp_path):
     hub.release()
     output, errors = client.communicate(timeout=120)
     assert client.returncode == 0, output + errors
-    assert titles(hub, DATASET) == ["Update to 0.1.0", "a note", "initial commit"]
+    assert [entry[2] for entry in hub.requested("POST .*/commit/main")] == ["late", 412, 200]
+    assert titles(hub, DATASET) == ["Release 0.1.0", "a note", "initial commit"]
     assert "NOTES.md" in repo.find("main").files
