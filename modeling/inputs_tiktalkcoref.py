@@ -135,11 +135,6 @@ def read_labels(dialogue: Mapping, n_units: int, n_regions: int | None, where: s
     return labels
 
 
-def count_regions(dialogue: Mapping) -> int:
-    """How many regions a dialogue has (0 without pictures); nothing is loaded or checked."""
-    return len(dialogue.get("regions") or dialogue.get("boxes") or ())
-
-
 def read_regions(dialogue: Mapping, where: str = "dialogue") -> list[Image.Image]:
     """Load the regions of a dialogue as RGB images, in order: its `regions`, or its `boxes` cut from its `frames`.
 

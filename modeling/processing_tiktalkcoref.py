@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from transformers import BatchFeature, ProcessorMixin
+from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.utils import logging
 
 from .inputs_tiktalkcoref import Dialogue, DialogueError, read_labels, read_regions, read_text
@@ -42,16 +42,16 @@ class TikTalkCorefProcessor(ProcessorMixin):
 
     def __init__(
         self,
-        tokenizer,
-        window_size=512,
-        window_stride=256,
-        use_title=False,
-        max_title_length=64,
-        token_types=2,
-        image_size=None,
-        image_mean=(0.5, 0.5, 0.5),
-        image_std=(0.5, 0.5, 0.5),
-    ):
+        tokenizer: PreTrainedTokenizerBase,
+        window_size: int = 512,
+        window_stride: int = 256,
+        use_title: bool = False,
+        max_title_length: int = 64,
+        token_types: int = 2,
+        image_size: int | None = None,
+        image_mean: Sequence[float] = (0.5, 0.5, 0.5),
+        image_std: Sequence[float] = (0.5, 0.5, 0.5),
+    ) -> None:
         super().__init__(tokenizer)
         _check_tokenizer(tokenizer)
         # a token of more pieces than a window can hold beside its [SEP] could never be read
@@ -64,10 +64,11 @@ class TikTalkCorefProcessor(ProcessorMixin):
         self.image_size = image_size
         self.image_mean = list(image_mean)
         self.image_std = list(image_std)
+        self._cls, self._sep = tokenizer.cls_token_id, tokenizer.sep_token_id  # looking them up costs more than a line
         self._pieces: dict[str, tuple[int, ...]] = {}
 
     @classmethod
-    def from_config(cls, config: Any, tokenizer: Any) -> "TikTalkCorefProcessor":
+    def from_config(cls, config: Any, tokenizer: PreTrainedTokenizerBase) -> "TikTalkCorefProcessor":
         """The processor of a model with this TikTalkCorefConfig; a config without vision gives a text-only one."""
         vision = config.vision_config
         image = {key: vision[key] for key in ("image_size", "image_mean", "image_std")} if vision else {}
@@ -180,11 +181,10 @@ class TikTalkCorefProcessor(ProcessorMixin):
         return None
 
     def _encode(self, text: Dialogue) -> "_Encoded":
-        prefix = [self.tokenizer.cls_token_id]
+        prefix = [self._cls]
         if self.use_title and text.title:
             title = list(chain.from_iterable(self.pieces(text.title)))[: self.max_title_length]
-            prefix += [*title, self.tokenizer.sep_token_id]
-        separator = self.tokenizer.sep_token_id
+            prefix += [*title, self._sep]
         body, speakers, types, starts, ends = [], [], [], [], []
         for units, speaker in zip(text.units, text.speakers, strict=True):
             pieces = self.pieces(units)
@@ -195,11 +195,11 @@ class TikTalkCorefProcessor(ProcessorMixin):
                 ends.extend(range(first, first + count))
             else:
                 ends.extend((np.cumsum([len(piece) for piece in pieces]) + first - 1).tolist())
-            body += [*ids, separator]
+            body += [*ids, self._sep]
             speakers += [*[speaker + 1] * count, 0]
             types += [speaker % 2] * (count + 1)
         windows = _windows(len(body), starts, ends, self.window_size - len(prefix), self.window_stride)
-        return _Encoded(text, prefix, body, speakers, types, ends, separator, windows)
+        return _Encoded(text, prefix, body, speakers, types, ends, self._sep, windows)
 
     def _labels(
         self, dialogues: list[Mapping], characters: list[list[str]], regions: list[list | None], names: Sequence[str]
@@ -333,7 +333,7 @@ def _collate_characters(batch: list[_Encoded], n_tokens: int) -> dict[str, np.nd
     return {"character_index": index, "character_utterance": utterance, "character_speaker": speaker}
 
 
-def _check_tokenizer(tokenizer: Any) -> None:
+def _check_tokenizer(tokenizer: PreTrainedTokenizerBase) -> None:
     for name in ("cls_token_id", "sep_token_id", "pad_token_id", "unk_token_id"):
         if getattr(tokenizer, name, None) is None:
             raise ValueError(
