@@ -56,6 +56,13 @@ report["predicted"] = model.predict(batch)
 for dialogue in dialogues:
     del dialogue["clusters"], dialogue["links"]
 report["resolved"] = loaded["pipeline"](dialogues)
+again = str(pathlib.Path(folder).with_name("again"))
+model.save_pretrained(again)
+processor.save_pretrained(again)
+report["resolved_again"] = pipeline(
+    "multimodal-coreference", model=again, trust_remote_code=True, device="cpu", batch_size=2
+)(dialogues)
+report["files_again"] = sorted(path.name for path in pathlib.Path(again).iterdir())
 report["config"] = loaded["config"].to_dict()
 report["modules"] = {name: type(thing).__module__.split(".")[0] for name, thing in loaded.items()}
 report["asked"] = asked
@@ -146,6 +153,12 @@ def test_outputs_are_equal_to_the_last_bit(saved):
     assert sum(len(cluster["mentions"]) for cluster in found) > 5
     assert any(cluster.get("region") is not None for cluster in found)
     assert [result.get("text_only") for result in before["resolved"]] == [None, True]
+
+
+def test_what_was_loaded_can_be_saved_again(saved):
+    folder, before, after = saved
+    assert json.loads(json.dumps(before["resolved"])) == after["resolved_again"]
+    assert after["files_again"] == sorted(path.name for path in folder.iterdir())
 
 
 def test_the_weights_are_safetensors_and_nothing_else(saved):
