@@ -13,9 +13,12 @@ from typing import Any
 import datasets
 from PIL import Image
 
+from tiktalkcoref.modeling.inputs_tiktalkcoref import read_regions
+
 from .recipe import SPLITS, parse_fold
 
 Dialogue = dict[str, Any]
+MAX_SCALED = 2_000_000_000  # bytes of scaled regions that are held in memory
 
 
 class DatasetError(ValueError):
@@ -38,14 +41,20 @@ def load_dialogues(dataset: str, config: str, split: str, fold: str | None = Non
     Raises:
         DatasetError: says what was looked for where, and what to give instead.
     """
+    return [to_dialogue(row) for row in load_rows(dataset, config, split, fold)]
+
+
+def load_rows(dataset: str, config: str, split: str, fold: str | None = None) -> Iterator[dict[str, Any]]:
+    """The rows behind `load_dialogues`, pictures still encoded."""
     folder = sample_folder() if dataset == "sample" else Path(dataset)
     if fold is None:
-        return [to_dialogue(row) for row in _open(folder, dataset, config, split)]
+        yield from _open(folder, dataset, config, split)
+        return
     parts = {name: _open(folder, dataset, "all", name) for name in SPLITS}
     chosen = split_fold([key for rows in parts.values() for key in rows["doc_key"]], fold)[split]
     if config != "all":
         chosen &= {key for name in SPLITS for key in _open(folder, dataset, config, name)["doc_key"]}
-    return [to_dialogue(row) for rows in parts.values() for row in rows if row["doc_key"] in chosen]
+    yield from (row for rows in parts.values() for row in rows if row["doc_key"] in chosen)
 
 
 def sample_folder() -> Path:
@@ -177,6 +186,16 @@ def to_dialogue(row: dict[str, Any]) -> Dialogue:
     return dialogue
 
 
+def frames_of(row: dict[str, Any]) -> list[tuple[Image.Image, list[tuple[int, list[int]]]]]:
+    """The frames of a row, each with the numbers of its regions and their boxes in pixels."""
+    frames: dict[str, tuple[Image.Image, list[tuple[int, list[int]]]]] = {}
+    for number, box in enumerate(row.get("visual_annotations") or []):
+        picture = _picture(box.get("frame"))
+        if picture is not None:
+            frames.setdefault(box["cur_frame_path"], (picture, []))[1].append((number, list(box["bbox"])))
+    return list(frames.values())
+
+
 def _region(box: dict[str, Any]) -> Image.Image | None:
     region = _picture(box.get("region"))
     if region is not None:
@@ -202,6 +221,20 @@ def _picture(value: Any) -> Image.Image | None:
 def _celebrity(box: dict[str, Any]) -> str | None:
     name = box.get("celebrity")
     return None if name in (None, "", "none") else name
+
+
+def scale_regions(dialogues: Sequence[Dialogue], size: int) -> None:
+    """Scale every region (in place) to the square that the processor wants, once instead of in every epoch.
+
+    Left alone where the scaled pictures would not fit into `MAX_SCALED` bytes.
+    """
+    count = sum(len(dialogue.get("regions", ())) for dialogue in dialogues)
+    if count * size * size * 3 > MAX_SCALED:
+        return
+    for number, dialogue in enumerate(dialogues):
+        if dialogue.get("regions"):
+            pictures = read_regions(dialogue, f"dialogue {dialogue['doc_key'] or number}")
+            dialogue["regions"] = [picture.resize((size, size), Image.Resampling.BICUBIC) for picture in pictures]
 
 
 # Cross-validation

@@ -1,4 +1,4 @@
-"""Scores of a model on dialogues: what training validates with and `tiktalkcoref evaluate` reports."""
+"""Predictions of a model on dialogues, and their scores: what training validates with and `evaluate` reports."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,9 +7,15 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from tiktalkcoref.evaluate_metric import score
+from tiktalkcoref.corpus.progress import track
+from tiktalkcoref.evaluate_metric import Scores, score
+from tiktalkcoref.modeling.lexicon_tiktalkcoref import normalise, query_rank
 
 from .data import Dialogue
+
+KINDS = ("name", "noun", "pronoun")  # of a cluster: of its most telling mention
+
+Prediction = dict[str, Any]
 
 
 def evaluate_model(
@@ -19,7 +25,7 @@ def evaluate_model(
     *,
     batch_size: int = 32,
     accelerator: Accelerator | None = None,
-) -> dict[str, Any]:
+) -> Scores:
     """Predict every dialogue and score the predictions against its labels.
 
     With several processes each predicts its share and all return the same scores, every dialogue counted once.
@@ -31,21 +37,45 @@ def evaluate_model(
     return score_predictions(predictions, dialogues)
 
 
-def score_gold(dialogues: Sequence[Dialogue]) -> dict[str, Any]:
+def score_gold(dialogues: Sequence[Dialogue]) -> Scores:
     """The scores of perfect predictions: which keys there are, and how much there is to link."""
-    predictions = [{"clusters": d["clusters"], "rankings": _gold_rankings(d)} for d in dialogues]
-    return score_predictions(predictions, dialogues)
+    return score_predictions([gold_prediction(dialogue) for dialogue in dialogues], dialogues)
 
 
-def score_predictions(predictions: Sequence[dict[str, Any]], dialogues: Sequence[Dialogue]) -> dict[str, Any]:
-    """The metric; links are scored where any region was ranked (not by a model that only reads)."""
-    if not any(ranking for prediction in predictions for ranking in prediction["rankings"]):
+def score_predictions(predictions: Sequence[Prediction], dialogues: Sequence[Dialogue], **options: Any) -> Scores:
+    """The metric, with its options; links are scored where any region was ranked (not by a model that only reads)."""
+    if not any(row for prediction in predictions for row in prediction["gold_region_scores"]):
         return score(
             [{"clusters": prediction["clusters"]} for prediction in predictions],
             [{"clusters": dialogue["clusters"]} for dialogue in dialogues],
+            **options,
         )
-    references = [{"clusters": d["clusters"], "links": d.get("links", [-1] * len(d["clusters"]))} for d in dialogues]
-    return score(predictions, references)
+    system = [
+        {"clusters": p["clusters"], "region_scores": p["gold_region_scores"], "links": p["gold_regions"]}
+        for p in predictions
+    ]
+    return score(system, [reference(dialogue) for dialogue in dialogues], **options)
+
+
+def reference(dialogue: Dialogue) -> dict[str, Any]:
+    """A dialogue's labels as the metric reads them."""
+    return {
+        "clusters": dialogue["clusters"],
+        "links": links_of(dialogue),
+        "regions": len(dialogue.get("regions", ())),
+        "kinds": [cluster_kind(dialogue, cluster) for cluster in dialogue["clusters"]],
+    }
+
+
+def links_of(dialogue: Dialogue) -> list[int]:
+    """The region of each gold cluster; -1 for all where the dialogue has no pictures."""
+    return dialogue.get("links") or [-1] * len(dialogue["clusters"])
+
+
+def cluster_kind(dialogue: Dialogue, cluster: Sequence[Sequence[int]]) -> str:
+    """`name`, `noun` or `pronoun`: the kind of the most telling mention."""
+    characters = [character for sentence in dialogue["sentences"] for character in sentence]
+    return KINDS[min(query_rank(normalise("".join(characters[start : end + 1]))) for start, end in cluster)]
 
 
 def predict_dialogues(
@@ -55,41 +85,53 @@ def predict_dialogues(
     *,
     batch_size: int = 32,
     accelerator: Accelerator | None = None,
-) -> list[dict[str, Any]]:
-    """Predicted `clusters` and, for the gold clusters, `rankings` of the regions; in the order of the dialogues."""
+    gold_mentions: bool = False,
+    description: str | None = None,
+) -> list[Prediction]:
+    """What the model finds in each dialogue, in their order.
+
+    Args:
+        gold_mentions: cluster the gold mentions instead of finding mentions.
+        description: of a progress bar; none is shown without it.
+
+    Returns:
+        For each dialogue `clusters`, `mention_scores`, `region_scores`, `null_scores` and `regions` of the predicted
+        clusters as `TikTalkCorefModel.predict` gives them, and `gold_region_scores`, `gold_regions` of the gold ones.
+    """
     rank, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
     by_length = sorted(range(len(dialogues)), key=lambda index: sum(map(len, dialogues[index]["sentences"])))
     mine = by_length[rank::processes]
+    batches = [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]
     was_training = model.training
     model.eval()
-    found: list[tuple[int, dict[str, Any]]] = []
+    found: list[tuple[int, Prediction]] = []
     with torch.inference_mode():
-        for start in range(0, len(mine), batch_size):
-            indexes = mine[start : start + batch_size]
+        for indexes in track(batches, description) if description else batches:
             batch = [dialogues[index] for index in indexes]
-            found += zip(indexes, _predict_batch(model, processor, batch), strict=True)
+            found += zip(indexes, _predict_batch(model, processor, batch, gold_mentions), strict=True)
     model.train(was_training)
     if processes > 1:
         found = gather_object(found)
     return [prediction for _, prediction in sorted(found, key=lambda pair: pair[0])]
 
 
-def _predict_batch(model: Any, processor: Any, dialogues: list[Dialogue]) -> list[dict[str, Any]]:
+def gold_prediction(dialogue: Dialogue) -> Prediction:
+    """What a system without error would predict."""
+    links = links_of(dialogue)
+    scores = [[float(region == link) for region in range(len(dialogue.get("regions", ())))] for link in links]
+    return {"clusters": dialogue["clusters"], "gold_region_scores": scores, "gold_regions": links}
+
+
+def _predict_batch(model: Any, processor: Any, dialogues: list[Dialogue], gold_mentions: bool) -> list[Prediction]:
     batch = processor(dialogues).to(model.device)
-    predictions = [{"clusters": found["clusters"], "rankings": None} for found in model.predict(batch)]
+    gold = [dialogue["clusters"] for dialogue in dialogues]
+    mentions = [[span for cluster in clusters for span in cluster] for clusters in gold] if gold_mentions else None
+    predictions = model.predict(batch, mentions=mentions)
     if batch.get("pixel_values") is None:
-        rankings = [[[] for _ in dialogue["clusters"]] for dialogue in dialogues]
+        linked = [{"region_scores": [[] for _ in clusters], "regions": [-1] * len(clusters)} for clusters in gold]
     else:
-        linked = model.predict(batch, clusters=[dialogue["clusters"] for dialogue in dialogues])
-        rankings = [[_ranking(scores) for scores in found["region_scores"]] for found in linked]
-    return [prediction | {"rankings": ranking} for prediction, ranking in zip(predictions, rankings, strict=True)]
-
-
-def _gold_rankings(dialogue: Dialogue) -> list[list[int]]:
-    regions = range(len(dialogue.get("regions", ())))
-    links = dialogue.get("links", [-1] * len(dialogue["clusters"]))
-    return [sorted(regions, key=lambda region: region != link) for link in links]
-
-
-def _ranking(scores: Sequence[float]) -> list[int]:
-    return sorted(range(len(scores)), key=lambda region: -scores[region])
+        linked = model.predict(batch, clusters=gold)
+    return [
+        found | {"gold_region_scores": given["region_scores"], "gold_regions": given["regions"]}
+        for found, given in zip(predictions, linked, strict=True)
+    ]

@@ -59,7 +59,7 @@ class Monitor:
         self.progress.stop()
 
     def add(self, outputs: Any, weight: float) -> None:
-        """Add one micro-batch's losses, `weight` its share of the step. Nothing is copied to the host here."""
+        """Add a micro-batch's losses, `weight` its share of the step of all processes. Nothing is copied to the host."""
         for name in LOSSES:
             value = getattr(outputs, name, None)
             if value is not None:
@@ -71,8 +71,7 @@ class Monitor:
         self.counted += 1
         self.dialogues += dialogues
         if step % self.every == 0:
-            # the losses of this process' own share of the data
-            losses = {name: total.item() / self.counted for name, total in self.sums.items()}
+            losses = self._mean_losses()
             seconds = time.perf_counter() - self.since
             speed = self.dialogues / seconds
             values = losses | {
@@ -84,6 +83,13 @@ class Monitor:
             self.losses_shown = " ".join(f"{_short(name)} {value:.3f}" for name, value in losses.items())
             self.sums, self.counted, self.dialogues, self.since = {}, 0, 0, time.perf_counter()
         self.progress.update(self.task, completed=step, status=f"{self.losses_shown} {self.scores_shown}".strip())
+
+    def _mean_losses(self) -> dict[str, float]:
+        """Means over the steps since the last report, summed over the processes' shares."""
+        zero = torch.zeros((), device=self.accelerator.device)
+        totals = torch.stack([self.sums.get(name, zero).float() for name in LOSSES])
+        means = (self.accelerator.reduce(totals) / self.counted).tolist()
+        return {name: mean for name, mean in zip(LOSSES, means, strict=True) if name in self.sums}
 
     def evaluated(self, step: int, epoch: int, scores: dict[str, Any], is_best: bool) -> None:
         values = {name: value for name, value in scores.items() if isinstance(value, int | float)}

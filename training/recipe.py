@@ -28,10 +28,11 @@ class Initial:
     """Where the weights start: from encoders (pretrained or from scratch), a Chinese-CLIP, or one of our own models."""
 
     text_encoder: str | dict[str, Any] | None = None  # folder, Hub name, or the fields of a BertConfig (from scratch)
-    vision_encoder: str | dict[str, Any] | None = None  # timm name, or architecture + model_args; none: text only
+    vision_encoder: str | dict[str, Any] | None = (
+        None  # timm name (pretrained), or architecture + model_args; none: text only
+    )
     chinese_clip: str | None = None  # folder or Hub name of a transformers Chinese-CLIP checkpoint
     checkpoint: str | None = None  # folder or Hub name of a TikTalkCorefModel
-    pretrained_vision: bool = False  # fetch timm's pretrained weights for `vision_encoder`
 
     def __post_init__(self) -> None:
         given = [name for name in ("text_encoder", "chinese_clip", "checkpoint") if getattr(self, name)]
@@ -43,10 +44,6 @@ class Initial:
         _require(
             not self.vision_encoder or given == ["text_encoder"],
             f"initial.vision_encoder goes with initial.text_encoder; initial.{given[0]} brings its own",
-        )
-        _require(
-            not self.pretrained_vision or self.vision_encoder is not None,
-            "initial.pretrained_vision needs initial.vision_encoder",
         )
 
 

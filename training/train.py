@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from tiktalkcoref.corpus.atomic import atomic_file, atomic_folder
 
 from . import checkpoint as checkpoints
 from .checkpoint import Progress
-from .data import DatasetError, Dialogue, Step, batches_of, load_dialogues, plan_epoch
+from .data import DatasetError, Dialogue, Step, batches_of, load_dialogues, plan_epoch, scale_regions
 from .evaluation import evaluate_model, score_gold
 from .initial import build, check_model_fields
 from .monitor import SHOWN, Monitor
@@ -152,6 +153,9 @@ def _prepare(recipe: Recipe, output: Path, resume: bool) -> Run:
         for dialogues in (train_split, validation, *final.values()):
             dialogues[:] = [{k: v for k, v in dialogue.items() if k not in LINKING_KEYS} for dialogue in dialogues]
     _check_selection(recipe, validation)
+    for dialogues in (train_split, validation, *final.values()):
+        if processor.image_size:
+            scale_regions(dialogues, processor.image_size)
     processor(train_split[:1], labels=True)
     model.to(accelerator.device)
 
@@ -317,7 +321,7 @@ def _fit_steps(run: Run, monitor: Monitor, wrapped: Any, optimizer: Any, plan: l
     batches = batches_of(
         run.train,
         [batch for step in plan for batch in step.batches],
-        lambda dialogues: run.processor(dialogues, labels=True),
+        partial(run.processor, labels=True),
         workers=loop.workers,
     )
     model.train()
@@ -333,7 +337,7 @@ def _fit_steps(run: Run, monitor: Monitor, wrapped: Any, optimizer: Any, plan: l
                 # every loss is a mean over the micro-batch's dialogues; processes' gradients are averaged
                 weight = count / step.dialogues
                 run.accelerator.backward(outputs.loss * (weight * run.accelerator.num_processes))
-            monitor.add(outputs, weight * run.accelerator.num_processes)
+            monitor.add(outputs, weight)
         norm = None
         if run.recipe.optimizer.max_grad_norm:
             norm = run.accelerator.clip_grad_norm_(parameters, run.recipe.optimizer.max_grad_norm)
@@ -351,8 +355,10 @@ def _fit_steps(run: Run, monitor: Monitor, wrapped: Any, optimizer: Any, plan: l
 
 
 def _is_done(run: Run) -> bool:
-    patience = run.recipe.loop.patience
-    return run.progress.step >= run.steps or 0 < patience <= run.progress.evaluations_without_gain
+    progress, patience = run.progress, run.recipe.loop.patience
+    if progress.step_in_epoch:  # killed between the last step of an epoch and its evaluation
+        return False
+    return progress.step >= run.steps or 0 < patience <= progress.evaluations_without_gain
 
 
 def _validate(run: Run, monitor: Monitor) -> None:

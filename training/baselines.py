@@ -1,0 +1,102 @@
+"""What a score has to beat: rules that learn nothing, and gold mentions as the upper bound of the clustering."""
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tiktalkcoref.evaluate_metric import Scores
+from tiktalkcoref.modeling.lexicon_tiktalkcoref import normalise
+
+from .data import Dialogue
+from .evaluation import Prediction, links_of, predict_dialogues, score_predictions
+
+Clusters = list[list[list[int]]]
+KEYS = ("conll_f1", "muc_f1", "b_cubed_f1", "ceaf_e_f1", "mention_f1")
+LINKING_KEYS = ("linking_recall_at_1", "linking_recall_at_2", "linking_recall_at_3", "linking_mrr")
+
+
+def score_baselines(
+    model: Any,
+    processor: Any,
+    dialogues: Sequence[Dialogue],
+    predictions: Sequence[Prediction],
+    *,
+    batch_size: int = 32,
+) -> dict[str, dict[str, float]]:
+    """Scores of each baseline, by name; rules stand on the gold mentions and on those that the model found."""
+    rows: dict[str, dict[str, float]] = {}
+    for source, spans in (("found mentions", _found(predictions)), ("gold mentions", _gold(dialogues))):
+        for name, rule in RULES.items():
+            clusters = [rule(dialogue, mentions) for dialogue, mentions in zip(dialogues, spans, strict=True)]
+            rows[f"{name}, {source}"] = _coreference(clusters, dialogues)
+    learned = predict_dialogues(
+        model, processor, _without_pictures(dialogues), batch_size=batch_size, gold_mentions=True
+    )
+    rows["learned clustering, gold mentions"] = _coreference([p["clusters"] for p in learned], dialogues)
+    if any(row for prediction in predictions for row in prediction["gold_region_scores"]):
+        rows |= {name: _linking(dialogues, rank) for name, rank in LINKING_RULES.items()}
+    return rows
+
+
+def singletons(dialogue: Dialogue, mentions: list[list[int]]) -> Clusters:
+    """Every mention a cluster of its own."""
+    return [[mention] for mention in mentions]
+
+
+def same_string(dialogue: Dialogue, mentions: list[list[int]]) -> Clusters:
+    """Mentions of the same normalised string together."""
+    characters = [character for sentence in dialogue["sentences"] for character in sentence]
+    clusters: dict[str, list[list[int]]] = {}
+    for start, end in mentions:
+        clusters.setdefault(normalise("".join(characters[start : end + 1])), []).append([start, end])
+    return list(clusters.values())
+
+
+def previous_cluster(dialogue: Dialogue, mentions: list[list[int]]) -> Clusters:
+    """Every mention joins the one before it: one cluster a dialogue."""
+    return [mentions] if mentions else []
+
+
+RULES: dict[str, Callable[[Dialogue, list[list[int]]], Clusters]] = {
+    "every mention its own cluster": singletons,
+    "same string": same_string,
+    "previous cluster": previous_cluster,
+}
+
+LINKING_RULES: dict[str, Callable[[random.Random, int], list[float]]] = {
+    "random region": lambda generator, count: [generator.random() for _ in range(count)],
+    "first region": lambda generator, count: [-float(region) for region in range(count)],
+}
+
+
+def _found(predictions: Sequence[Prediction]) -> list[list[list[int]]]:
+    return [sorted(span for cluster in p["clusters"] for span in cluster) for p in predictions]
+
+
+def _gold(dialogues: Sequence[Dialogue]) -> list[list[list[int]]]:
+    return [sorted(list(span) for cluster in d["clusters"] for span in cluster) for d in dialogues]
+
+
+def _coreference(clusters: Sequence[Clusters], dialogues: Sequence[Dialogue]) -> dict[str, float]:
+    empty: dict[str, list] = {"gold_region_scores": [], "gold_regions": []}
+    scores = score_predictions([{"clusters": found, **empty} for found in clusters], dialogues)
+    return {key: scores[key] for key in KEYS}
+
+
+def _linking(dialogues: Sequence[Dialogue], rank: Callable[[random.Random, int], list[float]]) -> dict[str, float]:
+    generator = random.Random(0)
+    predictions = []
+    for dialogue in dialogues:
+        rows = [rank(generator, len(dialogue.get("regions", ()))) for _ in dialogue["clusters"]]
+        predictions.append(
+            {"clusters": dialogue["clusters"], "gold_region_scores": rows, "gold_regions": links_of(dialogue)}
+        )
+    scores: Scores = score_predictions(predictions, dialogues)
+    return {key: scores[key] for key in LINKING_KEYS}
+
+
+def _without_pictures(dialogues: Sequence[Dialogue]) -> list[Dialogue]:
+    return [
+        {k: v for k, v in dialogue.items() if k not in ("regions", "links", "region_identities")}
+        for dialogue in dialogues
+    ]

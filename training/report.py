@@ -1,0 +1,197 @@
+"""The report: one HTML file with scores, baselines, the confusion of links, and every dialogue, the worst first."""
+
+import base64
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from PIL import Image, ImageDraw
+
+from tiktalkcoref.evaluate_metric import score
+
+from .data import Dialogue
+from .evaluation import Prediction, links_of
+
+TEMPLATE = Path(__file__).parent / "report.html"
+PALETTE = (
+    "#c0392b", "#1f6fb2", "#2e7d32", "#8e44ad", "#b9770e", "#00838f",
+    "#ad1457", "#5d4037", "#3949ab", "#558b2f", "#6a1b9a", "#d84315",
+)  # fmt: skip
+MAX_SHOWN = 200  # dialogues with their text and pictures; the file stays small enough to mail
+FRAME_WIDTH, REGION_SIZE = 320, 72  # pixels of the thumbnails
+HEADLINES = {
+    "conll_f1": "CoNLL F1",
+    "muc_f1": "MUC F1",
+    "b_cubed_f1": "B³ F1",
+    "ceaf_e_f1": "CEAF-e F1",
+    "lea_f1": "LEA F1",
+    "mention_f1": "mention F1",
+    "linking_recall_at_1": "link R@1",
+    "linking_recall_at_2": "link R@2",
+    "linking_recall_at_3": "link R@3",
+    "linking_mrr": "link MRR",
+    "linking_visual_f1": "has a counterpart F1",
+}
+OUTCOMES = ("right region", "wrong region", "missed: none chosen", "right: none", "region chosen for none")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A dialogue and what the model made of it."""
+
+    dialogue: Dialogue
+    prediction: Prediction
+    frames: Sequence[tuple[Image.Image, Sequence[tuple[int, Sequence[int]]]]] = ()  # with region numbers and boxes
+
+
+def render_report(result: dict[str, Any], shown: Sequence[Shown]) -> str:
+    """The report as one self-contained HTML page: no script, nothing loaded from elsewhere.
+
+    Args:
+        result: the content of `scores.json`.
+        shown: all dialogues of the split.
+    """
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["percent"] = lambda value: f"{100 * value:.1f}"
+    cases = sorted(
+        (_case(item) for item in shown), key=lambda case: (case["conll_f1"] + case["linked"], case["doc_key"])
+    )
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        result=result,
+        headlines=[
+            (name, result["scores"][key], _chance(result, key))
+            for key, name in HEADLINES.items()
+            if key in result["scores"]
+        ],
+        confusion=_confusion(shown),
+        cases=[case | {"pictures": _pictures(case["item"])} for case in cases[:MAX_SHOWN]],
+        left_out=max(0, len(cases) - MAX_SHOWN),
+    )
+
+
+def _case(item: Shown) -> dict[str, Any]:
+    """A dialogue with its own scores, and both clusterings as marked text."""
+    dialogue, prediction = item.dialogue, item.prediction
+    own = score([{"clusters": prediction["clusters"]}], [{"clusters": dialogue["clusters"]}])
+    links = links_of(dialogue)
+    outcomes = [_outcome(*pair) for pair in zip(links, prediction["gold_regions"], strict=True)]
+    right = sum(outcome.startswith("right") for outcome in outcomes)
+    return {
+        "item": item,
+        "doc_key": dialogue["doc_key"],
+        "title": dialogue.get("title") or "",
+        "conll_f1": own["conll_f1"],
+        "linked": right / len(outcomes) if dialogue.get("regions") and outcomes else 1.0,
+        "sides": [
+            ("gold", _mark(dialogue, dialogue["clusters"], links)),
+            ("found", _mark(dialogue, prediction["clusters"], prediction["regions"])),
+        ],
+        "links": [
+            {"text": _mention(dialogue, cluster[0]), "gold": gold, "found": found, "outcome": outcome}
+            for cluster, gold, found, outcome in zip(
+                dialogue["clusters"], links, prediction["gold_regions"], outcomes, strict=True
+            )
+        ]
+        if dialogue.get("regions")
+        else [],
+    }
+
+
+def _outcome(gold: int, found: int) -> str:
+    if gold < 0:
+        return OUTCOMES[3] if found < 0 else OUTCOMES[4]
+    if found < 0:
+        return OUTCOMES[2]
+    return OUTCOMES[0] if found == gold else OUTCOMES[1]
+
+
+def _confusion(shown: Sequence[Shown]) -> list[tuple[str, int]]:
+    """How often each outcome of the decision about a gold cluster came, over dialogues with pictures."""
+    counts = Counter(
+        _outcome(gold, found)
+        for item in shown
+        if item.dialogue.get("regions")
+        for gold, found in zip(links_of(item.dialogue), item.prediction["gold_regions"], strict=True)
+    )
+    return [(outcome, counts[outcome]) for outcome in OUTCOMES] if counts else []
+
+
+def _chance(result: dict[str, Any], key: str) -> float | None:
+    entry = result["scores"].get(key.replace("recall", "chance")) if "recall" in key else None
+    return entry["value"] if entry else None
+
+
+def _mark(
+    dialogue: Dialogue, clusters: Sequence[Sequence[Sequence[int]]], regions: Sequence[int]
+) -> list[dict[str, Any]]:
+    """One line an utterance: pieces {"open": clusters that open, "text", "close": clusters that close}."""
+    opening: dict[int, list[tuple[int, int]]] = {}
+    closing: Counter[int] = Counter()
+    for number, cluster in enumerate(clusters):
+        for start, end in cluster:
+            opening.setdefault(start, []).append((end, number))
+            closing[end] += 1
+    lines, offset = [], 0
+    speakers = dialogue.get("speakers") or [""] * len(dialogue["sentences"])
+    for speaker, sentence in zip(speakers, dialogue["sentences"], strict=False):
+        pieces = []
+        for character in sentence:
+            opened = [
+                {"colour": PALETTE[number % len(PALETTE)], "label": _label(number, regions)}
+                for _, number in sorted(opening.get(offset, ()), reverse=True)
+            ]
+            pieces.append({"open": opened, "text": character, "close": closing[offset]})
+            offset += 1
+        lines.append({"speaker": speaker, "pieces": pieces})
+    return lines
+
+
+def _label(number: int, regions: Sequence[int]) -> str:
+    region = regions[number] if number < len(regions) else -1
+    return f"{number + 1}" + (f"→{region + 1}" if region >= 0 else "")
+
+
+def _mention(dialogue: Dialogue, span: Sequence[int]) -> str:
+    characters = [character for sentence in dialogue["sentences"] for character in sentence]
+    return "".join(characters[span[0] : span[1] + 1])
+
+
+def _pictures(item: Shown) -> list[dict[str, str]]:
+    """The frames with their boxes, then the regions, as data URIs."""
+    frames = [
+        {"source": _thumbnail(_with_boxes(picture, boxes), FRAME_WIDTH), "caption": "frame"}
+        for picture, boxes in item.frames
+    ]
+    regions = [
+        {"source": _thumbnail(region, REGION_SIZE), "caption": str(number)}
+        for number, region in enumerate(item.dialogue.get("regions", ()), 1)
+    ]
+    return frames + regions
+
+
+def _with_boxes(picture: Image.Image, boxes: Sequence[tuple[int, Sequence[int]]]) -> Image.Image:
+    """A frame with its numbered boxes drawn, each in the colour of its region's number."""
+    picture = picture.convert("RGB")
+    draw = ImageDraw.Draw(picture)
+    width = max(2, picture.width // 160)
+    for number, box in boxes:
+        colour = PALETTE[number % len(PALETTE)]
+        draw.rectangle(list(box), outline=colour, width=width)
+        draw.text(
+            (box[0] + 2 * width, box[1] + width), str(number + 1), fill=colour, font_size=max(14, picture.width // 20)
+        )
+    return picture
+
+
+def _thumbnail(picture: Image.Image, width: int) -> str:
+    picture = picture.convert("RGB")
+    height = max(1, round(picture.height * width / picture.width))
+    data = io.BytesIO()
+    picture.resize((width, height), Image.Resampling.LANCZOS).save(data, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode("ascii")
