@@ -241,6 +241,60 @@ def train(
 
 
 @app.command()
+def evaluate(
+    model: Annotated[str, typer.Option(help="Folder of a run or of a model, or a Hub id.")],
+    dataset: Annotated[str, typer.Option(help="As for `train`: folder, Hub id, or `sample`.")],
+    output_dir: Annotated[Path, typer.Option(help="Gets scores.json, predictions.jsonl and report.html.")],
+    config: Annotated[CorpusPart, typer.Option(help="Which dialogues.")] = CorpusPart.all,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    fold: Annotated[str | None, typer.Option(help="A fold of a cross-validation, like 2/5.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Dialogues read at once; changes no score.")] = 32,
+    n_resamples: Annotated[int, typer.Option(help="Bootstrap resamples for the intervals; 0 for none.")] = 1000,
+    confidence_level: Annotated[float, typer.Option(help="Of the intervals.")] = 0.95,
+    seed: Annotated[int, typer.Option(help="Of the resampling.")] = 0,
+    with_pictures: Annotated[bool, typer.Option(help="Whether to look at the pictures.")] = True,
+) -> None:
+    """Evaluate a model: all scores with intervals, links by setting, baselines, and an HTML report."""
+    from .training.evaluate import Resampling, main
+
+    main(
+        model, dataset, output_dir, config=config.value, split=split, fold=fold, batch_size=batch_size,
+        resampling=Resampling(n_resamples, confidence_level, seed), with_pictures=with_pictures,
+    )  # fmt: skip
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Option(help="Folder of a run or of a model, or a Hub id.")],
+    sentences: Annotated[list[str] | None, typer.Argument(help="The utterances of one dialogue.")] = None,
+    speaker: Annotated[
+        list[str] | None, typer.Option(help="Who says each utterance, in turn; A, B, ... if not said.")
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="The video's title, for a model that reads it.")] = None,
+    region: Annotated[list[Path] | None, typer.Option(help="Picture of a head; repeat it for each candidate.")] = None,
+    input_file: Annotated[
+        Path | None, typer.Option("--input", help="Instead: JSON or JSON lines of dialogues.")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="Instead: a dataset, as for `train`.")] = None,
+    config: Annotated[CorpusPart, typer.Option(help="With --dataset: which dialogues.")] = CorpusPart.all,
+    split: Annotated[str, typer.Option(help="With --dataset: which split.")] = "test",
+    output: Annotated[Path | None, typer.Option(help="Write JSON lines here instead of printing.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Dialogues read at once.")] = 32,
+) -> None:
+    """Find who is meant: `tiktalkcoref predict --model M 这个男生能接受她吗 可以`. Pictures are optional."""
+    from .training.predict import dataset_dialogues, main, read_dialogues
+
+    if sum(map(bool, (sentences, input_file, dataset))) != 1:
+        raise ValueError("nothing (or too much) to read: give the utterances as arguments, or --input, or --dataset")
+    if sentences:
+        spoken = {"sentences": sentences, "speakers": speaker, "title": title, "regions": region}
+        dialogues = [{key: value for key, value in spoken.items() if value}]
+    else:
+        dialogues = read_dialogues(input_file) if input_file else dataset_dialogues(dataset, config.value, split)
+    main(model, dialogues, output, batch_size)
+
+
+@app.command()
 def push(
     what: Annotated[str, typer.Argument(metavar="dataset|model|metric|all", help="Which repositories.")],
     namespace: Annotated[str, typer.Option(help="Your Hub name, or an organisation's.")],

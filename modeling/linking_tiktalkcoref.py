@@ -44,10 +44,14 @@ class LinkingHead(nn.Module):
 
     def forward(self, queries: Tensor, context: Tensor, regions: Tensor) -> tuple[Tensor, Tensor]:
         """Projected queries [K, P], contexts [K, 2H], projected regions [R, P] -> logits [K, R] and of none [K]."""
-        clusters = F.normalize((queries + self.context_gate * self.context_projection(context)).float(), dim=-1)
+        clusters = self.embed(queries, context)
         scale = self.logit_scale.float().exp().clamp(max=MAX_SCALE)
         logits = scale * clusters @ F.normalize(regions.float(), dim=-1).T
         return logits, scale * self.null_cosine + self.null_score(context).squeeze(-1).float()
+
+    def embed(self, queries: Tensor, context: Tensor) -> Tensor:
+        """Projected queries [K, P] and contexts [K, 2H] -> the clusters' embeddings [K, P], of length 1."""
+        return F.normalize((queries + self.context_gate * self.context_projection(context)).float(), dim=-1)
 
 
 def query_tokens(

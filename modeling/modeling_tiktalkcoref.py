@@ -239,6 +239,15 @@ class TikTalkCorefModel(TikTalkCorefPreTrainedModel):
             return head.visual_projection(self.vision_encoder(pixel_values))
         return torch.cat([head.visual_projection(self.vision_encoder(part)) for part in pixel_values.split(PICTURES)])
 
+    @torch.no_grad()
+    def get_cluster_features(self, batch: dict[str, Any], clusters: list) -> Tensor:
+        """Embeddings [K, P] of given clusters, to be compared with those of regions by cosine."""
+        _check_spans(clusters, batch["characters"])
+        states = self._read(*(batch.get(name) for name in READ))
+        read = (batch[name] for name in ("input_ids", "token_speaker", "character_index", "characters"))
+        queries, context, _ = self._describe_clusters(states, dict(enumerate(clusters)), *read)
+        return self._linking().embed(queries, context)
+
     def forward(
         self,
         input_ids: Tensor,
