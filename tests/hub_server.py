@@ -924,10 +924,10 @@ def client_environment(hub: LocalHub, home: Path, token: str | None = "hf_writer
 def start_client(
     hub: LocalHub, command: list[str] | str, home: Path, token: str | None = "hf_writer", cwd: Path | None = None
 ) -> subprocess.Popen:
-    """Start a client: a Python snippet, or the arguments of `python -m`."""
-    arguments = ["-c", command] if isinstance(command, str) else ["-m", *command]
+    """Start a client: a Python snippet, or the arguments of the command `tiktalkcoref`."""
+    script = Path(sys.executable).with_name("tiktalkcoref")
     return subprocess.Popen(
-        [sys.executable, *arguments],
+        [sys.executable, *(["-c", command] if isinstance(command, str) else [script, *command])],
         env=client_environment(hub, home, token),
         cwd=cwd or home,
         stdin=subprocess.DEVNULL,

@@ -28,7 +28,7 @@ def dataset(sample_corpus, tmp_path_factory) -> Path:
 
 
 def push(*arguments: str | Path, namespace: str = "writer") -> list[str]:
-    return ["tiktalkcoref.cli", "push", *map(str, arguments), "--namespace", namespace]
+    return ["push", *map(str, arguments), "--namespace", namespace]
 
 
 def titles(hub, repo, revision="main"):
