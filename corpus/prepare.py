@@ -17,7 +17,7 @@ from datasets.info import DatasetInfosDict
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard, DatasetCardData
 
-from ..tiktalkcoref_dataset import CorpusFiles, Problem, TikTalkCoref, read_corpus
+from ..tiktalkcoref_dataset import VIDEO_TYPES, CorpusFiles, Problem, TikTalkCoref, read_corpus
 from .atomic import atomic_folder
 from .progress import track
 from .statistics import PUBLISHED, Counts, measure
@@ -58,7 +58,9 @@ def prepare(
         facts = survey(files, frames_dir, regions_dir)
     infos: dict[str, DatasetInfo] = {}
     with atomic_folder(output_dir, owned=OWNED) as folder, tempfile.TemporaryDirectory() as cache:
-        for config in track(CONFIGS, "writing Parquet", total=len(CONFIGS)):
+        # A kind of video of which there is no dialogue has no config: `load_dataset` could not open it.
+        configs = [name for name in CONFIGS if name not in VIDEO_TYPES or facts["counts"][name, "all"].dialogues]
+        for config in track(configs, "writing Parquet", total=len(configs)):
             builder = TikTalkCoref(
                 config_name=config,
                 cache_dir=cache,
@@ -68,9 +70,7 @@ def prepare(
                 frames_dir=None if frames_dir is None else str(frames_dir),
                 regions_dir=None if regions_dir is None else str(regions_dir),
             )
-            info = _write_config(builder, folder / config, folder / "build")
-            if info.splits:
-                infos[config] = info
+            infos[config] = _write_config(builder, folder / config, folder / "build")
         shutil.rmtree(folder / "build")
         (folder / "README.md").write_text(dataset_card(infos, facts, repo_id), encoding="utf-8", newline="\n")
     return Path(output_dir)
@@ -148,28 +148,21 @@ def dataset_card(infos: dict[str, DatasetInfo], facts: dict[str, Any], repo_id: 
 
 
 def _write_config(builder: TikTalkCoref, folder: Path, build: Path) -> DatasetInfo:
-    """Build a config as Parquet in `build`, move the files to `folder`; returns what the card says of it.
-
-    Splits without rows are left out, of which `load_dataset` could make nothing but an error.
-    """
+    """Build a config as Parquet in `build`, move the files to `folder`; returns what the card says of it."""
     with _quiet():
         builder.download_and_prepare(str(build / folder.name), file_format="parquet", max_shard_size=MAX_SHARD_SIZE)
-    info = builder.info
-    for split in [split.name for split in info.splits.values() if not split.num_examples]:
-        del info.splits[split]
+    folder.mkdir()
     for path in (build / folder.name).glob("*.parquet"):
-        split, numbers = _split_and_numbers(path.name)
-        if split in info.splits:
-            folder.mkdir(exist_ok=True)
-            path.rename(folder / f"{split}-{numbers}.parquet")
-    info.download_size = sum(path.stat().st_size for path in folder.glob("*"))  # what `load_dataset` fetches
+        path.rename(folder / _shard_name(path.name))
+    info = builder.info
+    info.download_size = sum(path.stat().st_size for path in folder.iterdir())  # what `load_dataset` fetches
     return info
 
 
-def _split_and_numbers(name: str) -> tuple[str, str]:
-    """Of `tiktalk_coref-train-00000-of-00001.parquet`: `train` and `00000-of-00001` (which it has if it needs to)."""
+def _shard_name(name: str) -> str:
+    """`tiktalk_coref-train-00000-of-00002.parquet`, which has numbers if it needs them, without the builder's name."""
     _, split, *numbers = name.removesuffix(".parquet").split("-")
-    return split, "-".join(numbers or ["00000", "of", "00001"])
+    return "-".join([split, *(numbers or ["00000", "of", "00001"])]) + ".parquet"
 
 
 def _data_files(config: str, info: DatasetInfo) -> dict[str, Any]:
