@@ -19,6 +19,7 @@ Notation: k and r are the sizes of a gold and of a predicted cluster, n the size
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+Pair = tuple[np.ndarray, np.ndarray]  # of the gold and of the prediction
 RATIO_METRICS = ("muc", "b_cubed", "ceaf_e", "ceaf_m", "lea", "mention")
 COLUMNS = (
     *(f"{m}_{part}" for m in RATIO_METRICS for part in ("recall_num", "recall_den", "precision_num", "precision_den")),
@@ -75,7 +77,7 @@ def count(partitions: Partitions) -> np.ndarray:
     def per_cell(values: np.ndarray) -> np.ndarray:
         return np.bincount(document, values, documents)
 
-    def per_cluster(values: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    def per_cluster(values: Pair) -> Pair:
         return (
             np.bincount(p.gold_document, values[0], documents),
             np.bincount(p.predicted_document, values[1], documents),
@@ -149,8 +151,17 @@ def _resolved(n: np.ndarray, own: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.where(own > 1, n * (n - 1) / np.maximum(own - 1, 1), other == 1)
 
 
-def _blanc_counts(n, row, column, sizes, per_cell, per_cluster, found, mentions) -> list[np.ndarray]:
-    """BLANC: coreference links, then the other links; each common, in the gold, in the prediction.
+def _blanc_counts(
+    n: np.ndarray,
+    row: np.ndarray,
+    column: np.ndarray,
+    sizes: Pair,
+    per_cell: Callable[[np.ndarray], np.ndarray],
+    per_cluster: Callable[[Pair], Pair],
+    found: np.ndarray,
+    mentions: Pair,
+) -> list[np.ndarray]:
+    """BLANC: coreference links, then the other links; each common, in the gold, in the prediction, per document.
 
     Links among the mentions that both sides have: common other links = all - linked in gold - linked in prediction
     + linked in both.
@@ -172,7 +183,14 @@ def _pairs(count: np.ndarray) -> np.ndarray:
     return count * (count - 1) / 2
 
 
-def _blanc(common, gold, predicted, other_common, other_gold, other_predicted) -> tuple[np.ndarray, ...]:
+def _blanc(
+    common: np.ndarray,
+    gold: np.ndarray,
+    predicted: np.ndarray,
+    other_common: np.ndarray,
+    other_gold: np.ndarray,
+    other_predicted: np.ndarray,
+) -> tuple[np.ndarray, ...]:
     """BLANC recall, precision and F1: the mean of coreference links and other links.
 
     A gold without links of one kind is scored by the other kind alone; a gold without any link scores 0.

@@ -48,12 +48,13 @@ def read_links(predicted: Side, gold: Side) -> Links | None:
 
     Raises ValueError naming document and cluster.
     """
+    _check_gold(gold)
     rankings, ties = _read_rankings(predicted, gold)
     chosen = predicted.column("links")
     if rankings is None and chosen is None:
         return None
     links, regions = _read_gold(gold)
-    kinds = _read_kinds(gold)
+    kinds = gold.column("kinds")
     names = tuple(sorted({name for row in kinds or () for name in row if name is not None}))
     queries = []
     visual, visual_n = np.zeros((len(links), 3)), np.zeros(len(links))
@@ -130,6 +131,9 @@ def _read_rankings(predicted: Side, gold: Side) -> tuple[list | None, list | Non
             _check_length(predicted, gold, i, "region_scores", rows)
             for j, row in enumerate(rows):
                 _check_scores(predicted, i, j, row)
+                if len(row) not in (0, max(map(len, rows))):
+                    most = max(map(len, rows))
+                    predicted.refuse(i, j, f"scores of {len(row)} regions, and of {most} for another cluster; give all")
         return [[list(range(len(row))) for row in rows] for rows in by_region], by_region
     if values is not None and rankings is None:
         predicted.refuse(0, None, "'scores' without 'rankings'; expected rankings that they belong to")
@@ -161,11 +165,6 @@ def _read_gold(gold: Side) -> tuple[list[list[int]], list[int | None]]:
     links, regions = gold.column("links"), gold.column("regions")
     if links is None:
         links, regions = _links_of_rows(gold)
-    for i, row in enumerate(links):
-        _check_length(gold, gold, i, "links", row)
-    for i, n in enumerate(regions or ()):
-        if not is_integer(n) or n < 0:
-            gold.refuse(i, None, f"'regions' is {show(n)}, expected the number of regions of the document")
     return links, regions or [None] * len(links)
 
 
@@ -191,45 +190,54 @@ def entity_labels(row: dict) -> list[str] | None:
     return row.get("entity_label") if labels is None else labels
 
 
-def _read_kinds(gold: Side) -> list | None:
-    kinds = gold.column("kinds")
-    for i, row in enumerate(kinds or ()):
-        _check_length(gold, gold, i, "kinds", row)
-        for j, kind in enumerate(row):
-            if kind is not None and not (isinstance(kind, str) and kind.isidentifier()):
-                gold.refuse(
-                    i, j, f"kind {show(kind)} is not a word such as 'name', 'pronoun' or 'noun' (None: not known)"
-                )
-    return kinds
+def _check_gold(gold: Side) -> None:
+    """What the references say about regions is well formed, whether or not it is needed."""
+    for i, document in enumerate(gold.documents):
+        links, kinds, regions = (document.get(key) for key in ("links", "kinds", "regions"))
+        if regions is not None and (not is_integer(regions) or regions < 0):
+            gold.refuse(i, None, f"'regions' is {show(regions)}, expected the number of regions of the document")
+        if links is not None:
+            _check_length(gold, gold, i, "links", links)
+            for j, link in enumerate(links):
+                if not is_integer(link) or link < -1 or (regions is not None and link >= regions):
+                    known = "a region number" if regions is None else f"below {regions}, the number of regions,"
+                    gold.refuse(i, j, f"link {show(link)} is unknown; expected {known} or -1 for no visual counterpart")
+        if kinds is not None:
+            _check_length(gold, gold, i, "kinds", kinds)
+            for j, kind in enumerate(kinds):
+                if kind is not None and not (isinstance(kind, str) and kind.isidentifier()):
+                    expected = "a word such as 'name', 'pronoun' or 'noun' (None: not known)"
+                    gold.refuse(i, j, f"kind {show(kind)} is not {expected}")
 
 
-def _check_regions(predicted, gold, i, links, rankings, chosen, regions) -> int:
-    """Every region named exists; returns how many the document has.
+def _check_regions(
+    predicted: Side,
+    gold: Side,
+    document: int,
+    links: Sequence[int],
+    rankings: Sequence[Sequence[int]],
+    chosen: Sequence[int] | None,
+    regions: int | None,
+) -> int:
+    """Every region that the prediction names exists; returns how many the document has.
 
     Where the reference does not say (`regions`), the document has as many regions as the links and rankings show.
     """
-    for j, link in enumerate(links):
-        if not is_integer(link) or link < -1 or (regions is not None and link >= regions):
-            most = "a region number" if regions is None else f"below {regions}, the number of regions,"
-            gold.refuse(i, j, f"link {show(link)} is unknown; expected {most} or -1 for no visual counterpart")
-    pool = regions
+    pool, source = regions, ""
     if pool is None:
         named = {region for ranking in rankings for region in ranking} | {link for link in links if link >= 0}
         pool = max(len(named), max(links, default=-1) + 1)
-    known = f"the document has {pool} regions" + (
-        ""
-        if regions is not None
-        else " as far as links and rankings show; give 'regions' in the reference where it has more"
-    )
+        source = " as far as links and rankings show; give 'regions' in the reference where it has more"
+    known = f"the document has {pool} regions{source}"
     for j, ranking in enumerate(rankings):
         for region in ranking:
             if not 0 <= region < pool:
-                predicted.refuse(i, j, f"unknown region {region} in the ranking {show(ranking)}; {known}")
+                predicted.refuse(document, j, f"unknown region {region} in the ranking {show(ranking)}; {known}")
     if chosen is not None:
-        _check_length(predicted, gold, i, "links", chosen)
+        _check_length(predicted, gold, document, "links", chosen)
         for j, link in enumerate(chosen):
             if not is_integer(link) or link < -1 or (regions is not None and link >= regions):
-                predicted.refuse(i, j, f"link {show(link)} is unknown; {known}; -1 is no visual counterpart")
+                predicted.refuse(document, j, f"link {show(link)} is unknown; {known}; -1 is no visual counterpart")
     return pool
 
 

@@ -31,13 +31,11 @@ class Boxes:
 
 def read_boxes(predicted: Side, gold: Side) -> tuple[Boxes, Boxes] | None:
     """Predicted and gold boxes; None where the predictions have none. Raises ValueError naming document and cluster."""
-    rows = predicted.column("boxes")
+    rows, gold_rows = predicted.column("boxes"), gold.column("boxes")
+    gold_boxes = None if gold_rows is None else _flatten(gold, gold_rows)
     if rows is None:
         return None
-    gold_rows = gold.column("boxes")
-    if gold_rows is None:
-        gold_rows = _boxes_of_rows(gold)
-    return _flatten(predicted, rows), _flatten(gold, gold_rows)
+    return _flatten(predicted, rows), gold_boxes or _flatten(gold, _boxes_of_rows(gold))
 
 
 def add_boxes(partitions: Partitions, predicted: Boxes, gold: Boxes, iou_threshold: float) -> Partitions:

@@ -142,6 +142,10 @@ def test_a_field_that_only_some_documents_have():
             "cluster 0: scores [1, 2] rise along the ranking; rankings are best first",
         ),
         ({"region_scores": [[float("nan")], []]}, "cluster 0: scores [nan] are not a list of numbers, one a region"),
+        (
+            {"region_scores": [[0.5, 0.2, 0.1], [0.5]]},
+            "cluster 1: scores of 1 regions, and of 3 for another cluster; give all",
+        ),
         ({"links": [3, 0]}, "cluster 0: link 3 is unknown; the document has 3 regions; -1 is no visual counterpart"),
     ],
 )
@@ -185,6 +189,8 @@ def test_gold_links(reference, problem):
     reference = good | {"regions": 3} | reference
     with refuses(f"references, document 0{problem}", whole=False):
         score([good | {"rankings": [[], []]}], [reference])
+    with refuses(f"references, document 0{problem}", whole=False):
+        score([good], [reference])  # also where no links are predicted
 
 
 def test_links_or_boxes_without_gold():

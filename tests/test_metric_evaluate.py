@@ -1,0 +1,169 @@
+"""The metric as an `evaluate` module, loaded as a user does, each time in a fresh process."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "evaluate_metric"
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory):
+    """Runs Python code in a fresh process with empty caches and no network; returns what it prints last, from JSON.
+
+    `evaluate` imports all of transformers for its pipelines, which is most of the time here: `light` hides it.
+    """
+    home = tmp_path_factory.mktemp("home")
+
+    def run(code: str, cwd: Path = ROOT, light: bool = True) -> object:
+        if light:
+            hide = "import sys; sys.modules['transformers'] = None; import evaluate; del sys.modules['transformers']"
+            code = f"{hide}\n{code}"
+        environment = os.environ | {"HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run
+
+
+USE = """
+import json, sys, evaluate
+metric = evaluate.load({path!r})
+references = [{{"clusters": [[[0, 3], [7, 7]], [[9, 10]]], "links": [1, -1]}}]
+predictions = [{{"clusters": [[[0, 3], [7, 7]], [[9, 9]]], "rankings": [[1, 0], []]}}]
+scores = metric.compute(predictions=predictions, references=references, ks=(1,), n_resamples=10, keep_singletons=True)
+print(json.dumps([scores, "tiktalkcoref" in sys.modules]))
+"""
+
+
+def test_loads_from_the_root_by_name(fresh):
+    scores, imported = fresh(USE.format(path="evaluate_metric"), light=False)
+    assert round(scores["conll_f1"], 6) == 0.722222
+    assert scores["linking_recall_at_1"] == 1
+    assert scores["linking_chance_at_1"] == 0.5
+    assert "conll_f1_low" in scores
+    assert not imported
+
+
+def test_loads_by_absolute_path(fresh, tmp_path):
+    scores, _ = fresh(USE.format(path=str(FOLDER)), cwd=tmp_path)
+    assert scores["b_cubed_f1"] == pytest.approx(2 / 3)
+
+
+def test_loads_under_another_name_and_alone(fresh, tmp_path):
+    """As on the Hub, where the module is called like its repository, and the Space's page finds it."""
+    copy = tmp_path / "other_name"
+    shutil.copytree(FOLDER, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "evaluate_metric.py").rename(copy / "other_name.py")
+    scores, imported = fresh(USE.format(path=str(copy)), cwd=tmp_path)
+    assert scores["muc_f1"] == 1
+    assert not imported
+    page = (
+        "import json, app, evaluate\n"
+        "metric = evaluate.load(str(app.module_path()))\n"
+        "good = app.compute(metric, *map(json.dumps, app.EXAMPLE), True)\n"
+        "print(json.dumps([json.loads(good[0]), good[1], app.compute(metric, '[', '[]', True), "
+        "app.compute(metric, '[]', '[]', True)]))"
+    )
+    scores, problem, broken, empty = fresh(page, cwd=copy)
+    assert scores["muc_f1"] == 1
+    assert problem == ""
+    assert broken[1].startswith("predictions: not JSON")
+    assert empty[1].startswith("predictions and references are empty")
+
+
+def test_the_metric_itself(fresh):
+    """Rows, arrays, batches, refusals before anything is stored."""
+    code = """
+import json, evaluate, numpy as np
+from tiktalkcoref.evaluate_metric import score
+metric = evaluate.load("evaluate_metric")
+row = {"doc_key": "a", "sentences": [["她"]], "clusters": [[[0, 0]]], "entity_labels": ["C1"], "visual_annotations":
+       [{"cur_frame": 1, "bbox": [0, 0, 9, 9], "box_labels": "C1", "celebrity": "x", "region": object()}]}
+prediction = {"clusters": [np.array([[0, 0]])], "rankings": [np.array([0])]}
+found = [metric.compute(predictions=[prediction], references=[row]) == dict(score([prediction], [row]))]
+metric.add(prediction=prediction, reference=row)
+metric.add_batch(predictions=[{"clusters": [[[0, 1]]], "rankings": [[0]]}], references=[row])
+found.append(metric.compute()["mention_f1"])
+for bad in ([], [{"clusters": [[[1, 2, 3]]]}], [{"clusters": [], "x": 1}], [{"clusters": [[[0, 0]], [[0, 0]]]}]):
+    try:
+        metric.add_batch(predictions=bad, references=[row][:len(bad)])
+    except ValueError as error:
+        found.append(str(error))
+metric.add(prediction=prediction, reference=row)
+try:
+    metric.add(prediction={"clusters": [[[3, 1]]], "rankings": [[]]}, reference=row)
+except ValueError as error:
+    found.append(str(error))
+try:
+    metric.compute(kind="micro")
+except TypeError as error:
+    found.append(str(error))
+print(json.dumps(found))
+"""
+    same, f1, *messages = fresh(code)
+    assert same
+    assert f1 == 0.5
+    empty, three, unknown, twice, later, option = messages
+    assert empty.startswith("predictions and references are empty")
+    assert three.startswith("predictions, document 0, cluster 0: span [1, 2, 3] is not two integers")
+    assert unknown.startswith("predictions, document 0: unknown key 'x'")
+    assert twice.startswith("predictions, document 0, cluster 0: mention [0, 0] is also in cluster 1")
+    assert later.startswith("predictions, document 1, cluster 0: span [3, 1] ends before it starts")
+    assert "kind" in option
+
+
+def test_doctests_of_module_and_card_run(fresh):
+    code = """
+import doctest, json, evaluate
+card = doctest.testfile("evaluate_metric/README.md", module_relative=False)
+metric = evaluate.load("evaluate_metric")
+test = doctest.DocTestParser().get_doctest(metric.inputs_description, {"evaluate": evaluate}, "module", None, 0)
+runner = doctest.DocTestRunner()
+runner.run(test)
+print(json.dumps([*card, *runner.summarize()]))
+"""
+    card_failed, card_run, failed, run = fresh(code)
+    assert (card_failed, failed) == (0, 0)
+    assert card_run > 10
+    assert run == 5
+
+
+def test_scoring_needs_numpy_and_scipy_alone(fresh):
+    code = """
+import json, sys
+from tiktalkcoref.evaluate_metric import score
+score([{"clusters": [[[0, 1]]]}], [{"clusters": [[[0, 1]]]}])
+print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+    loaded = set(fresh(code, light=False))
+    assert {"numpy", "scipy"} <= loaded
+    assert not loaded & {
+        "datasets",
+        "evaluate",
+        "pyarrow",
+        "pandas",
+        "torch",
+        "transformers",
+        "huggingface_hub",
+        "rich",
+    }
+
+
+def test_the_card_says_what_a_metric_card_says():
+    card = (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("---\ntitle: ")
+    for section in (
+        *("Metric description", "How to use", "Limitations and bias", "Citation", "Further references"),
+        *("Inputs", "Output values", "Values from popular papers", "Examples", "Formulas"),
+    ):
+        assert f"# {section}\n" in card

@@ -1,0 +1,147 @@
+"""`tiktalkcoref score`: documents from jsonl and CoNLL-2012, tables and JSON out."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from tiktalkcoref import cli
+from tiktalkcoref.evaluate_metric.files import align_documents, read_documents
+
+CONLL = """#begin document (wb/7); part 000
+wb/7\t0\t0\t她\t-\t*\t-\t-\t-\tA\t*\t(0)
+wb/7\t0\t1\t的\t-\t*\t-\t-\t-\tA\t*\t(1|(2
+wb/7\t0\t2\t儿\t-\t*\t-\t-\t-\tA\t*\t(0)
+wb/7\t0\t3\t子\t-\t*\t-\t-\t-\tA\t*\t1)
+
+wb/7\t0\t0\t他\t-\t*\t-\t-\t-\tB\t*\t(1)|2)
+wb/7\t0\t1\t\u2028\t-\t*\t-\t-\t-\tB\t*\t-
+
+#end document
+"""
+CLUSTERS = [[[0, 0], [2, 2]], [[1, 3], [4, 4]], [[1, 4]]]
+
+
+def write(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def write_jsonl(path, documents):
+    return write(path, "".join(json.dumps(document, ensure_ascii=False) + "\n" for document in documents))
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli.app, ["score", *map(str, arguments)], env={"COLUMNS": "120"})
+
+
+def test_conll(tmp_path):
+    path = write(tmp_path / "key.conll", CONLL + CONLL.replace("part 000", "part 012"))
+    first, second = read_documents(path)
+    assert first == {"doc_key": "wb/7_0", "clusters": CLUSTERS}
+    assert second["doc_key"] == "wb/7_12"
+
+
+def test_conll_of_the_reference_scorer(tmp_path):
+    """Its own test files have five columns, a nameless part and `-` or `_` for nothing."""
+    text = "#begin document (LuoTestCase);\ntest1\t0\t0\ta\t(0\ntest1\t0\t1\tb\t0)\ntest1\t0\t2\tc\t_\n#end document\n"
+    assert read_documents(write(tmp_path / "k", text)) == [{"doc_key": "LuoTestCase_0", "clusters": [[[0, 1]]]}]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "it is empty, expected jsonl (one object a line) or CoNLL-2012 (#begin document ...)"),
+        ("[]", "found '[]', expected jsonl (one object a line) or CoNLL-2012 (#begin document ...)"),
+        ('{"clusters": []}\n{', ":2: broken JSON"),
+        ('{"cluster": []}', ":1: expected an object with 'clusters', found"),
+        ("#begin document (a);\n0 1|(2\n", ":2: '1' in the last column, expected '(3', '3)', '(3)' or '-'"),
+        ("#begin document (a);\n0 1)\n", ":2: a mention of cluster 1 closes that was never opened"),
+        ("#begin document (a);\n0 (1\n#end document", ":3: document 'a_0' ends while a mention of cluster 1 is open"),
+        ("#begin document (a);\n0 -\n", "document 'a_0' does not end (#end document)"),
+        ("#begin document (a);\n#begin document (b);", ":2: a document begins before 'a_0' has ended (#end document)"),
+        ("#x\n0 -", ":2: text outside a document; expected '#begin document (name); part 000'"),
+        ("#end document", ":1: #end document without #begin document"),
+    ],
+)
+def test_broken_files(tmp_path, text, message):
+    path = write(tmp_path / "broken", text)
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 (the text is compared in full below)
+        read_documents(path)
+    assert str(caught.value).startswith(str(path))
+    assert message in str(caught.value)
+
+
+def test_documents_are_found_by_their_key():
+    gold = [{"doc_key": "1", "clusters": []}, {"doc_key": "2", "clusters": [[[0, 0]]]}]
+    assert align_documents(gold[::-1], gold) == gold
+    exported = [{"doc_key": f"wb/{row['doc_key']}_0", "clusters": row["clusters"]} for row in gold[::-1]]
+    assert align_documents(exported, gold) == gold
+    unnamed = [{"clusters": []}, {"clusters": []}]
+    assert align_documents(unnamed, gold) is unnamed
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (["1"], "1 are not predicted, such as '2'"),
+        (["1", "2", "3"], "1 are not in the gold file, such as '3'"),
+        (["1", "1"], "the predicted file has doc_key '1' more than once"),
+    ],
+)
+def test_other_documents_are_refused(keys, message):
+    gold = [{"doc_key": "1", "clusters": []}, {"doc_key": "2", "clusters": []}]
+    with pytest.raises(ValueError, match=f"do not hold the same documents: {message}$"):
+        align_documents([{"doc_key": key, "clusters": []} for key in keys], gold)
+
+
+def test_jsonl_against_conll(tmp_path):
+    gold = write_jsonl(tmp_path / "gold.jsonl", [{"doc_key": "7", "genre": "wb", "clusters": CLUSTERS}])
+    output = tmp_path / "new" / "scores.json"
+    result = run("--gold", gold, "--predicted", write(tmp_path / "p.conll", CONLL), "--output", output)
+    assert result.exit_code == 0, result.output
+    written = json.loads(output.read_text(encoding="utf-8"))
+    assert written["documents"] == 1
+    assert written["options"]["n_resamples"] == 1000
+    assert {key: written["scores"][key] for key in ("conll_f1", "conll_f1_low", "lea_f1")} == {
+        "conll_f1": 1.0,
+        "conll_f1_low": 1.0,
+        "lea_f1": 1.0,
+    }
+    assert [path.name for path in output.parent.iterdir()] == ["scores.json"]
+
+
+def test_tables(tmp_path):
+    box = {"frame": 1, "bbox": [0, 0, 9, 9]}
+    gold = {"doc_key": "a", "clusters": CLUSTERS, "links": [1, -1, 0], "kinds": ["pronoun", "noun", "noun"]}
+    gold["boxes"] = [[box], [], []]
+    predicted = {"doc_key": "a", "clusters": CLUSTERS[:2], "rankings": [[1, 0], [], [1, 0]], "boxes": [[box], []]}
+    result = run(
+        *("--gold", write_jsonl(tmp_path / "g", [gold]), "--predicted", write_jsonl(tmp_path / "p", [predicted])),
+        *("--n-resamples", 0, "--k", 1, "--k", 2),
+    )
+    assert result.exit_code == 0, result.output
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in result.output.splitlines()]
+    assert ["CEAF-e", "100.00", "66.67", "80.00"] in rows
+    assert ["recall@1", "50.00", "50.00", "2"] in rows
+    assert ["pronoun: recall@1", "100.00", "50.00", "1"] in rows
+    assert ["mean pool", "2.00", "", ""] in rows
+    assert ["visual F1", "100.00", "", "3"] in rows
+    assert "Coreference over mentions and regions (%)" in result.output
+    assert not any("recall@3" in line for line in result.output.splitlines())
+
+
+def test_errors_name_the_document(tmp_path):
+    gold = write_jsonl(tmp_path / "g", [{"doc_key": "a", "clusters": CLUSTERS}])
+    predicted = write_jsonl(tmp_path / "p", [{"doc_key": "a", "clusters": [[[3, 1]]]}])
+    result = run("--gold", gold, "--predicted", predicted)
+    assert isinstance(result.exception, ValueError)  # `main` prints it as one message
+    assert str(result.exception).startswith("predictions, document 0 (doc_key 'a'), cluster 0: span [3, 1] ends before")
+
+
+def test_upstream_file_against_itself(upstream, tmp_path):
+    path = upstream / "annotations.8d346bf.jsonl"
+    output = tmp_path / "scores.json"
+    result = run("--gold", path, "--predicted", path, "--output", output, "--n-resamples", 10)
+    assert result.exit_code == 0, result.output
+    assert set(json.loads(output.read_text(encoding="utf-8"))["scores"].values()) == {1.0}
