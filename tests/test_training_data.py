@@ -6,6 +6,7 @@ import random
 
 import pytest
 from PIL import Image
+
 from tiktalkcoref.modeling.inputs_tiktalkcoref import KEYS
 from tiktalkcoref.sample import write_sample
 from tiktalkcoref.tiktalkcoref_dataset import find_files
@@ -160,7 +161,9 @@ LENGTHS = [random.Random(number).randint(5, 80) for number in range(101)]
 
 
 @pytest.mark.parametrize("grouped", [True, False])
-@pytest.mark.parametrize(("batch_size", "accumulation", "processes"), [(8, 1, 1), (4, 4, 1), (4, 1, 2), (3, 2, 3), (1, 1, 4)])
+@pytest.mark.parametrize(
+    ("batch_size", "accumulation", "processes"), [(8, 1, 1), (4, 4, 1), (4, 1, 2), (3, 2, 3), (1, 1, 4)]
+)
 def test_every_dialogue_comes_once(batch_size, accumulation, processes, grouped):
     settings = {"batch_size": batch_size, "accumulation": accumulation, "length_grouped": grouped}
     plans = [plan_epoch(LENGTHS, processes=processes, rank=rank, **settings) for rank in range(processes)]

@@ -2,6 +2,7 @@
 
 import pytest
 import yaml
+
 from tiktalkcoref.training.recipe import PACKAGED, RecipeError, flatten, load_recipe, save_recipe
 
 MINIMAL = {"initial": {"text_encoder": {"hidden_size": 32}}}
@@ -92,7 +93,7 @@ def test_refused_with_the_way_out(tmp_path, override, words):
 
 
 def test_unknown_recipe_names_the_packaged_ones():
-    with pytest.raises(RecipeError, match="text-small.*did you mean text-small"):
+    with pytest.raises(RecipeError, match=r"text-small.*did you mean text-small"):
         load_recipe("text-smal")
 
 

@@ -59,7 +59,7 @@ class Monitor:
         self.progress.stop()
 
     def add(self, outputs: Any, weight: float) -> None:
-        """Add a micro-batch's losses, `weight` its share of the step of all processes. Nothing is copied to the host."""
+        """Add a micro-batch's losses, `weight` its share of the whole step. Nothing is copied to the host."""
         for name in LOSSES:
             value = getattr(outputs, name, None)
             if value is not None:

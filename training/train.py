@@ -149,7 +149,7 @@ def _prepare(recipe: Recipe, output: Path, resume: bool) -> Run:
     set_seed(recipe.seed)
     model, processor = build(recipe, train_split)
     _check_pictures(recipe, model, train_split)
-    if recipe.linking is False:
+    if recipe.linking is False or model.config.vision_config is None:
         for dialogues in (train_split, validation, *final.values()):
             dialogues[:] = [{k: v for k, v in dialogue.items() if k not in LINKING_KEYS} for dialogue in dialogues]
     _check_selection(recipe, validation)

@@ -1,0 +1,277 @@
+"""The loop: what a run leaves behind, what is refused before the first step, weighting, learning rates, averages."""
+
+import copy
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tiktalkcoref.training import train as train_module
+from tiktalkcoref.training.data import DatasetError
+from tiktalkcoref.training.evaluation import evaluate_model
+from tiktalkcoref.training.initial import BackboneError, build, character_tokenizer
+from tiktalkcoref.training.optimization import WeightAverage, build_optimizer, layer_depths, learning_rate_factor
+from tiktalkcoref.training.recipe import Optimizer, RecipeError, load_recipe
+from tiktalkcoref.training.train import OutputError, train
+
+from .training_runs import WITHOUT_DROPOUT, launch, tiny_recipe, weights, write_recipe
+
+DIALOGUE = {
+    "doc_key": "1",
+    "sentences": [["戴", "帽", "子", "的"], ["她", "鿫"]],
+    "title": "标题#a",
+    "clusters": [[[4, 4]]],
+}
+
+
+@pytest.fixture(scope="module")
+def run(sample_corpus, tmp_path_factory):
+    """A finished run over pictures, with a tracker."""
+    folder = tmp_path_factory.mktemp("run")
+    overrides = ("final_evaluations=[celeb/test, all/test]", "loop.trackers=[tensorboard]")
+    summary = train(tiny_recipe(folder, sample_corpus, *overrides, vision=True), folder / "out", quiet=True)
+    return folder / "out", summary
+
+
+def test_a_run_leaves_model_checkpoints_log_recipe_and_summary(run):
+    output, summary = run
+    assert {path.name for path in output.iterdir()} >= {
+        "model",
+        "checkpoints",
+        "log.jsonl",
+        "recipe.yaml",
+        "summary.json",
+    }
+    assert json.loads((output / "summary.json").read_text(encoding="utf-8")) == summary
+    assert summary["steps"] == 4
+    assert summary["epochs"] == 2
+    assert 1 <= summary["best_epoch"] <= 2
+    assert summary["validation"]["linking_n"] > 0
+    assert set(summary["final"]) == {"celeb/test", "all/test"}
+    assert summary["peak_memory_bytes"] > 10_000_000
+    assert summary["wall_seconds"] > 0
+    log = [json.loads(line) for line in (output / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["step"] for line in log if line["event"] == "step"] == [1, 2, 3, 4]
+    assert [line["epoch"] for line in log if line["event"] == "evaluation"] == [1, 2]
+    assert log[0]["loss"] == pytest.approx(
+        log[0]["loss_start"] + log[0]["loss_end"] + log[0]["loss_clustering"] + log[0]["loss_linking"], rel=1e-5
+    )
+    assert list(output.rglob("events.out.tfevents*"))
+    assert not [path for path in output.rglob("*") if path.suffix in (".bin", ".pt", ".pth", ".pkl")]
+
+
+def test_the_saved_model_gives_the_scores_of_the_summary(run, sample_corpus):
+    from tiktalkcoref.modeling.modeling_tiktalkcoref import TikTalkCorefModel
+    from tiktalkcoref.modeling.processing_tiktalkcoref import TikTalkCorefProcessor
+    from tiktalkcoref.training.data import load_dialogues
+
+    output, summary = run
+    model = TikTalkCorefModel.from_pretrained(output / "model")
+    processor = TikTalkCorefProcessor.from_pretrained(output / "model")
+    dialogues = load_dialogues(str(sample_corpus), "all", "validation")
+    scores = evaluate_model(model, processor, dialogues, batch_size=3)
+    for key in ("conll_f1", "mention_f1", "linking_recall_at_1", "linking_n"):
+        assert scores[key] == pytest.approx(summary["validation"][key], abs=1e-9)
+
+
+# Refused before the first step
+
+
+@pytest.fixture
+def no_step(monkeypatch):
+    def fail(*_):
+        raise AssertionError("a step was taken")
+
+    monkeypatch.setattr(train_module, "_fit_steps", fail)
+
+
+@pytest.mark.parametrize(
+    ("override", "kind", "words"),
+    [
+        ("dataset=/nowhere/at/all", DatasetError, ["no dataset '/nowhere/at/all'", "tiktalkcoref prepare"]),
+        ("model.use_titel=true", RecipeError, ["unknown field model.use_titel", "did you mean use_title?"]),
+        ("model.vision_config={}", RecipeError, ["model.vision_config is set by initial.vision_encoder"]),
+        ("model.dropout=2", ValueError, ["dropout is 2", "below 1"]),
+        (
+            "initial.text_encoder=/no/such/folder",
+            BackboneError,
+            ["no such folder", "--set initial.text_encoder=FOLDER"],
+        ),
+        ("initial.text_encoder=nobody/no-such-model", BackboneError, ["no-such-model", "initial.text_encoder=FOLDER"]),
+        ("loop.trackers=[tensorbord]", RecipeError, ["'tensorbord'", "did you mean tensorboard?"]),
+        ("loop.trackers=[clearml]", RecipeError, ["clearml is not installed"]),
+        ("loop.select_on=[conl_f1]", RecipeError, ["no score 'conl_f1'", "did you mean conll_f1?"]),
+        ("loop.select_on=[linking_mrr]", RecipeError, ["nothing to link", "add conll_f1"]),
+    ],
+)
+def test_what_is_wrong_is_said_first(sample_corpus, tmp_path, monkeypatch, no_step, override, kind, words):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(kind) as error:
+        train(tiny_recipe(tmp_path, sample_corpus, override), tmp_path / "out", quiet=True)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_a_linking_recipe_needs_pictures(sample_corpus, tmp_path, no_step):
+    without = tmp_path / "without"
+    without.mkdir()
+    for file in sample_corpus.glob("*.jsonl"):
+        (without / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(DatasetError, match=r"none of the 16 training dialogues .* --set linking=false"):
+        train(tiny_recipe(tmp_path, without, vision=True), tmp_path / "out", quiet=True)
+
+
+def test_an_output_that_holds_a_run_is_refused(run, sample_corpus, tmp_path, no_step):
+    with pytest.raises(OutputError, match=r"already holds a run.*--resume"):
+        train(tiny_recipe(tmp_path, sample_corpus), run[0], quiet=True)
+
+
+def test_an_output_that_cannot_be_written_is_refused(sample_corpus, tmp_path, no_step):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot be written"):
+        train(tiny_recipe(tmp_path, sample_corpus), tmp_path / "file" / "out", quiet=True)
+
+
+# Weighting
+
+
+def losses(output):
+    lines = [json.loads(line) for line in (output / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [line["loss"] for line in lines if line["event"] == "step"]
+
+
+def test_accumulation_gives_the_losses_of_one_batch(sample_corpus, tmp_path):
+    """Sixteen dialogues a step as 16, 4 x 4 and 3 x 6 (uneven): the same losses, so the same gradients."""
+    found = []
+    for size, times in ((16, 1), (4, 4), (6, 3)):
+        recipe = tiny_recipe(
+            tmp_path, sample_corpus, *WITHOUT_DROPOUT, vision=True,
+            batch_size=size, gradient_accumulation=times, epochs=4, evaluate_every=4,
+        )  # fmt: skip
+        train(recipe, tmp_path / f"{size}", quiet=True)
+        found.append(losses(tmp_path / f"{size}"))
+    assert len(found[0]) == 4
+    assert found[1] == pytest.approx(found[0], abs=1e-5)
+    assert found[2] == pytest.approx(found[0], abs=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [8, 3])  # three: the last step leaves one process without a dialogue of its own
+def test_two_processes_give_the_losses_and_scores_of_one(sample_corpus, tmp_path, size):
+    recipe = str(write_recipe(tmp_path, sample_corpus, vision=True, epochs=2))
+    common = [recipe, "--set", "eval_config=celeb", "--set", "final_evaluations=[all/test]"]
+    common += [part for override in WITHOUT_DROPOUT for part in ("--set", override)]
+    one = launch([*common, "--set", f"loop.batch_size={2 * size}", "--output", str(tmp_path / "one")])
+    assert one.wait(200) == 0, one.stdout.read()
+    two = launch([*common, "--set", f"loop.batch_size={size}", "--output", str(tmp_path / "two")], processes=2)
+    assert two.wait(200) == 0, two.stdout.read()
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-4)
+    first, second = (json.loads((tmp_path / name / "summary.json").read_text()) for name in ("one", "two"))
+    assert second["processes"] == 2
+    for place in ("validation", "final"):
+        scores = (
+            (first[place], second[place])
+            if place == "validation"
+            else (first[place]["all/test"], second[place]["all/test"])
+        )
+        assert scores[0]["linking_n"] == scores[1]["linking_n"]
+        assert scores[0]["conll_f1"] == pytest.approx(scores[1]["conll_f1"], abs=0.02)
+    ours, theirs = weights(tmp_path / "one"), weights(tmp_path / "two")
+    moved = max((ours[n] - theirs[n]).abs().max().item() for n in ours if n.startswith("weights/"))
+    assert moved < 1e-3
+
+
+def test_bf16_trains_on_the_cpu(sample_corpus, tmp_path):
+    recipe = tiny_recipe(tmp_path, sample_corpus, vision=True, epochs=1, mixed_precision="bf16")
+    summary = train(recipe, tmp_path / "out", quiet=True)
+    assert summary["mixed_precision"] == "bf16"
+    assert all(tensor.dtype == torch.float32 for tensor in load_file(tmp_path / "out/model/model.safetensors").values())
+
+
+def test_seeds_repeat_and_differ(sample_corpus, tmp_path):
+    tensors = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        train(tiny_recipe(tmp_path, sample_corpus, f"seed={seed}", epochs=1), tmp_path / name, quiet=True)
+        tensors.append(load_file(tmp_path / name / "model" / "model.safetensors"))
+    assert all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
+    assert not all(torch.equal(tensors[0][name], tensors[2][name]) for name in tensors[0])
+
+
+# The parts
+
+
+def test_learning_rates_come_from_modules(build_tiny):
+    model, _ = build_tiny(vision=True)
+    settings = Optimizer(learning_rate=1.0, text_learning_rate=0.1, vision_learning_rate=0.01, layer_decay=0.5)
+    groups = build_optimizer(model, settings).param_groups
+    rates = {id(parameter): group["base_lr"] for group in groups for parameter in group["params"]}
+    assert len(rates) == sum(1 for _ in model.parameters())
+    text = model.text_encoder
+    assert rates[id(text.encoder.layer[1].output.dense.weight)] == pytest.approx(0.1)
+    assert rates[id(text.encoder.layer[0].output.dense.weight)] == pytest.approx(0.05)
+    assert rates[id(text.embeddings.word_embeddings.weight)] == pytest.approx(0.025)
+    tower = model.vision_encoder
+    assert rates[id(tower.norm.weight)] == pytest.approx(0.01)
+    assert rates[id(tower.blocks[0].mlp.fc1.weight)] == pytest.approx(0.01)
+    assert rates[id(tower.pos_embed)] == pytest.approx(0.005)
+    assert rates[id(model.clustering_head.mention.weight)] == pytest.approx(1.0)
+    decayed = {id(p) for group in groups if group["weight_decay"] for p in group["params"]}
+    assert {p.ndim > 1 for p in model.parameters() if id(p) in decayed} == {True}
+    assert {p.ndim > 1 for p in model.parameters() if id(p) not in decayed} == {False}
+
+
+def test_depths_of_an_encoder_without_layers_are_zero():
+    linear = torch.nn.Linear(2, 2)
+    assert layer_depths(linear, list(linear.parameters())) == {}
+
+
+def test_the_rate_rises_and_falls():
+    settings = Optimizer(warmup=0.1)
+    rates = [learning_rate_factor(step, 100, settings) for step in range(101)]
+    assert 0 < rates[0] < rates[5] < rates[10] == 1.0
+    assert rates[55] == pytest.approx(0.5)
+    assert rates[100] == 0
+    cosine = Optimizer(warmup=0, schedule="cosine")
+    assert learning_rate_factor(50, 100, cosine) == pytest.approx(0.5)
+    assert learning_rate_factor(99, 100, Optimizer(warmup=0, schedule="constant")) == 1.0
+
+
+def test_the_average_is_applied_and_taken_off_again():
+    model = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.constant_(model.weight, 0.0)
+    average = WeightAverage(model, decay=0.5)
+    expected = 0.0
+    for step in range(1, 6):
+        torch.nn.init.constant_(model.weight, float(step))
+        average.update(step)
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * step
+    with average.applied():
+        assert model.weight.item() == pytest.approx(expected)
+    assert model.weight.item() == 5.0
+
+
+def test_a_tokenizer_from_scratch_knows_every_character(tmp_path):
+    tokenizer = character_tokenizer([DIALOGUE])
+    for character in "戴帽子的她鿫标题#a，。Ａ1":
+        ids = tokenizer(character, add_special_tokens=False)["input_ids"]
+        assert len(ids) == 1
+        assert (ids[0] == tokenizer.unk_token_id) == (character == "Ａ")
+    assert len(tokenizer) > 6763
+    tokenizer.save_pretrained(tmp_path)
+    loaded = type(tokenizer).from_pretrained(tmp_path)
+    assert loaded("戴鿫a")["input_ids"] == tokenizer("戴鿫a")["input_ids"]
+
+
+def test_a_run_can_start_from_a_trained_model(run, sample_corpus, tmp_path):
+    base = tiny_recipe(tmp_path, sample_corpus)
+    initial = f"initial={{checkpoint: {json.dumps(str(run[0] / 'model'))}}}"
+    recipe = load_recipe(tmp_path / "tiny.yaml", [initial, "model={dropout: 0.5}"])
+    model, processor = build(recipe, [])
+    assert model.config.dropout == 0.5
+    assert processor.image_size == 16
+    saved = load_file(run[0] / "model" / "model.safetensors")
+    assert all(torch.equal(tensor, saved[name]) for name, tensor in model.state_dict().items())
+    assert copy.copy(base).initial.checkpoint is None
