@@ -20,7 +20,7 @@ from .mentions_tiktalkcoref import dialogue_mean
 __all__ = ["ClusteringHead", "Mentions", "antecedents_of", "close_clusters", "clustering_loss", "describe_mentions"]
 
 ROWS = 256  # mentions whose antecedents are looked for at once
-PAIRS = 65536  # pairs scored at once without gradients
+PAIRS = 16384  # pairs scored at once without gradients
 DISTANCES = (
     1,
     2,
