@@ -13,10 +13,20 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .configuration_tiktalkcoref import TikTalkCorefConfig
 from .lexicon_tiktalkcoref import normalise, query_rank
 from .mentions_tiktalkcoref import dialogue_mean
 
-__all__ = ["LinkingHead", "assign_regions", "link_targets", "linking_loss", "query_tokens"]
+__all__ = [
+    "LinkingHead",
+    "assign_regions",
+    "build_queries",
+    "cluster_contexts",
+    "link_targets",
+    "linking_loss",
+    "query_tokens",
+    "title_tokens",
+]
 
 MAX_SCALE = 100.0  # CLIP's own bound on the inverse temperature
 
@@ -73,6 +83,59 @@ def query_tokens(
     for part in [*parts, title] if title else parts:
         query += [*separator, *part] if query else part
     return [cls, *query[: longest - 2], sep]
+
+
+def build_queries(
+    clusters: dict[int, list[list]],
+    input_ids: Tensor,
+    token_speaker: Tensor,
+    character_index: Tensor,
+    characters: list[list[str]],
+    config: TikTalkCorefConfig,
+) -> list[list[int]]:
+    """The query's token ids for each cluster of some dialogues of a batch, by dialogue number.
+
+    A character that the tokenizer splits into several pieces gives its last one.
+    """
+    if config.cls_token_id is None or config.sep_token_id is None:
+        raise ValueError(
+            "the config has no cls_token_id or sep_token_id, which query texts are built with: give them to "
+            "TikTalkCorefConfig (from_encoders and from_chinese_clip read the tokenizer beside the weights)."
+        )
+    special = (config.cls_token_id, config.sep_token_id, config.max_query_length)
+    queries = []
+    for number, found in clusters.items():
+        text, index = characters[number], character_index[number]
+        tokens = input_ids.flatten()[index.clamp(min=0)].tolist()
+        title = []
+        if config.query_title:
+            title = title_tokens(int(index[0]), input_ids, token_speaker, config.sep_token_id)
+        for cluster in found:
+            mentions = [("".join(text[start : end + 1]), tokens[start : end + 1]) for start, end in cluster]
+            queries.append(query_tokens(mentions, title, config.query_separator_ids, *special))
+    return queries
+
+
+def title_tokens(position: int, input_ids: Tensor, token_speaker: Tensor, sep: int) -> list[int]:
+    """The title's token ids, between [CLS] and the first [SEP] of the window that holds a flat position; often none."""
+    window = position // input_ids.shape[1]
+    if token_speaker[window, 1] > 0:  # the dialogue starts at once
+        return []
+    ids = input_ids[window, 1:].tolist()
+    return ids[: ids.index(sep)]
+
+
+def cluster_contexts(states: Tensor, clusters: dict[int, list[list]]) -> tuple[Tensor, Tensor]:
+    """States [B, C, H] -> for each cluster the mean of its mentions' [first; last], [K, 2H], and its dialogue, [K]."""
+    found = [(number, cluster) for number, dialogue in clusters.items() for cluster in dialogue]
+    rows = [(row, number, *span) for row, (number, cluster) in enumerate(found) for span in cluster]
+    index = torch.tensor(rows, dtype=torch.long, device=states.device).reshape(-1, 4)
+    row, dialogue, start, end = index.unbind(1)
+    ends = torch.cat([states[dialogue, start], states[dialogue, end]], -1)
+    sums = ends.new_zeros((len(found), ends.shape[-1])).index_add(0, row, ends)
+    counts = torch.bincount(row, minlength=len(found)).clamp(min=1)[:, None]
+    owners = torch.tensor([number for number, _ in found], dtype=torch.long, device=states.device)
+    return sums / counts.to(sums.dtype), owners
 
 
 def link_targets(

@@ -30,7 +30,14 @@ from .encoders_tiktalkcoref import (
     special_tokens,
     vision_size,
 )
-from .linking_tiktalkcoref import LinkingHead, assign_regions, link_targets, linking_loss, query_tokens
+from .linking_tiktalkcoref import (
+    LinkingHead,
+    assign_regions,
+    build_queries,
+    cluster_contexts,
+    link_targets,
+    linking_loss,
+)
 from .mentions_tiktalkcoref import MentionHead, band_mask, mention_labels, mention_losses, select_mentions
 
 __all__ = ["TikTalkCorefModel", "TikTalkCorefOutput", "TikTalkCorefPreTrainedModel"]
@@ -519,39 +526,9 @@ class TikTalkCorefModel(TikTalkCorefPreTrainedModel):
         characters: list[list[str]],
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Projected queries [K, P], contexts [K, 2H] and dialogue numbers [K] of the clusters of some dialogues."""
-        queries, rows, owners = [], [], []
-        for number, found in clusters.items():
-            tokens = input_ids.flatten()[character_index[number].clamp(min=0)].tolist()
-            title = self._title_tokens(number, input_ids, token_speaker, character_index)
-            for cluster in found:
-                rows += [(len(owners), number, start, end) for start, end in cluster]
-                owners.append(number)
-                texts = [
-                    ("".join(characters[number][start : end + 1]), tokens[start : end + 1]) for start, end in cluster
-                ]
-                queries.append(self._query(texts, title))
-        index = torch.tensor(rows, dtype=torch.long, device=states.device).reshape(-1, 4)
-        cluster, dialogue, start, end = index.unbind(1)
-        ends = torch.cat([states[dialogue, start], states[dialogue, end]], -1)
-        sums = ends.new_zeros((len(owners), ends.shape[-1])).index_add(0, cluster, ends)
-        context = sums / torch.bincount(cluster, minlength=len(owners)).clamp(min=1)[:, None].to(sums.dtype)
-        return self._read_queries(queries), context, torch.tensor(owners, dtype=torch.long, device=states.device)
-
-    def _query(self, mentions: list[tuple[str, list[int]]], title: list[int]) -> list[int]:
-        config = self.config
-        if config.cls_token_id is None or config.sep_token_id is None:
-            raise ValueError(
-                "the config has no cls_token_id or sep_token_id, which query texts are built with: give them to "
-                "TikTalkCorefConfig (from_encoders and from_chinese_clip read the tokenizer beside the weights)."
-            )
-        return query_tokens(
-            mentions,
-            title,
-            config.query_separator_ids,
-            config.cls_token_id,
-            config.sep_token_id,
-            config.max_query_length,
-        )
+        context, dialogue = cluster_contexts(states, clusters)
+        queries = build_queries(clusters, input_ids, token_speaker, character_index, characters, self.config)
+        return self._read_queries(queries), context, dialogue
 
     def _read_queries(self, queries: list[list[int]]) -> Tensor:
         features = []
@@ -563,18 +540,6 @@ class TikTalkCorefModel(TikTalkCorefPreTrainedModel):
             mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
             features.append(self.get_text_features(ids.to(self.device), mask.to(self.device)))
         return torch.cat(features)
-
-    def _title_tokens(
-        self, number: int, input_ids: Tensor, token_speaker: Tensor, character_index: Tensor
-    ) -> list[int]:
-        """The title's token ids, between [CLS] and the first [SEP] of the dialogue's window; often none."""
-        if not self.config.query_title:
-            return []
-        window = int(character_index[number, 0]) // input_ids.shape[1]
-        if token_speaker[window, 1] > 0:  # the dialogue starts at once
-            return []
-        ids = input_ids[window, 1:].tolist()
-        return ids[: ids.index(self.config.sep_token_id)]
 
 
 def _check_spans(clusters: list, characters: list[list[str]]) -> None:

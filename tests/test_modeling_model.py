@@ -16,7 +16,7 @@ from tiktalkcoref.modeling.clustering_tiktalkcoref import (
 )
 from tiktalkcoref.modeling.configuration_tiktalkcoref import TikTalkCorefConfig
 from tiktalkcoref.modeling.lexicon_tiktalkcoref import PAIR_KINDS, PERSONS, normalise, person, query_rank
-from tiktalkcoref.modeling.linking_tiktalkcoref import assign_regions, linking_loss, query_tokens
+from tiktalkcoref.modeling.linking_tiktalkcoref import assign_regions, linking_loss, query_tokens, title_tokens
 from tiktalkcoref.modeling.mentions_tiktalkcoref import MentionHead, band_mask, mention_losses, select_mentions
 from tiktalkcoref.modeling.modeling_tiktalkcoref import TikTalkCorefModel
 from tiktalkcoref.modeling.processing_tiktalkcoref import TikTalkCorefProcessor
@@ -385,10 +385,10 @@ def test_title_is_context_and_query():
     plain = model.predict(processor(dialogue))[0]
     titled = model.predict(processor({**dialogue, "title": "帅哥认识小明"}))[0]
     assert plain["region_scores"] != titled["region_scores"]
-    batch = processor({**dialogue, "title": "帅哥认识小明"})
-    assert len(model._title_tokens(0, batch["input_ids"], batch["token_speaker"], batch["character_index"])) == 6
-    batch = processor(dialogue)
-    assert model._title_tokens(0, batch["input_ids"], batch["token_speaker"], batch["character_index"]) == []
+    for title in ("帅哥认识小明", None):
+        batch = processor({**dialogue, "title": title})
+        found = title_tokens(int(batch["character_index"][0, 0]), batch["input_ids"], batch["token_speaker"], 3)
+        assert processor.tokenizer.convert_ids_to_tokens(found) == list(title or "")
 
 
 def test_parameter_groups_hold_everything_once():
