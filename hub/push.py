@@ -62,7 +62,11 @@ def push(kinds: Sequence[str], sources: Sources, options: Options, console: Cons
     account = who(api)
     if not options.create_pr:  # anybody may propose
         check_rights(account, options.namespace)
-    repos = {name: Repository(api, KINDS[name].type, ids[name], notify=console.log) for name in kinds}
+
+    def notify(message: str) -> None:
+        console.print(message, style="dim", highlight=False, markup=False)
+
+    repos = {name: Repository(api, KINDS[name].type, ids[name], notify) for name in kinds}
     exists = {name: check_name(repos[name], KINDS[name], options) for name in kinds}
 
     with tempfile.TemporaryDirectory(prefix="tiktalkcoref-push-") as scratch:

@@ -16,7 +16,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
-from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import get_session
 
@@ -52,7 +57,10 @@ def is_transient(error: BaseException) -> bool:
     error = _root(error)
     if isinstance(error, HfHubHTTPError):
         return status_of(error) in _TRANSIENT
-    return isinstance(error, (httpx.TransportError, ConnectionError, TimeoutError, json.JSONDecodeError))
+    if isinstance(error, OfflineModeIsEnabled):
+        return False
+    # RuntimeError: what the xet storage client makes of a broken connection
+    return isinstance(error, (httpx.TransportError, ConnectionError, TimeoutError, json.JSONDecodeError, RuntimeError))
 
 
 def _root(error: BaseException) -> BaseException:

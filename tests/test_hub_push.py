@@ -1,6 +1,7 @@
 """`tiktalkcoref push` against a local Hub, from processes of their own: commits, refusals, faults, races."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tiktalkcoref.tiktalkcoref_dataset import find_files
 
 METRIC = ("space", "writer/tiktalkcoref_metric")
 DATASET = ("dataset", "writer/tiktalkcoref")
+MODEL = ("model", "writer/tiktalkcoref-base")
 
 
 @pytest.fixture
@@ -249,7 +251,7 @@ def test_a_hub_that_stays_away_ends_in_one_line(hub, tmp_path):
     script = "from tiktalkcoref.hub import remote; remote.LONGEST_WAIT = 0.01\n" + DRIVER.format(
         cases=json.dumps([["hf_writer", ["metric", "--namespace", "writer"]]])
     )
-    (code, error) = json.loads(run_client(hub, script, tmp_path).stdout)[0]
+    code, error = json.loads(run_client(hub, script, tmp_path).stdout.splitlines()[-1])[0]
     assert code == 1
     assert "no success in 10 attempts" in error
     assert error.strip().count("\n") == 0
@@ -268,6 +270,50 @@ def test_every_fifth_request_fails(dataset, tmp_path, seed):
         assert holds(hub, DATASET, tmp_path / "built/dataset")
         assert hub.repo(*DATASET).tags == {"v0.1.0": hub.repo(*DATASET).branches["main"]}
         assert len([entry for entry in hub.log if entry[2] in (503, "drop", "lost")]) > 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_every_fifth_request_fails_with_all_three(dataset, tiny_model_folder, tmp_path, seed):
+    with LocalHub(seed=seed) as hub:
+        hub.fault_rate = 0.2
+        arguments = (
+            "--dataset",
+            dataset,
+            "--model",
+            tiny_model_folder,
+            "--build-dir",
+            tmp_path / "built",
+            "--collection",
+        )
+        run_client(hub, push("all", *arguments), tmp_path)
+        for kind, repo in zip(("dataset", "space", "model"), (DATASET, METRIC, MODEL), strict=True):
+            assert titles(hub, repo) == ["Release 0.1.0", "initial commit"]
+            assert holds(hub, repo, tmp_path / "built" / {"space": "metric"}.get(kind, kind))
+            assert hub.repo(*repo).tags == {"v0.1.0": hub.repo(*repo).branches["main"]}
+        assert len(next(iter(hub.collections.values()))["items"]) == 3
+
+
+@pytest.mark.slow
+def test_killed_at_every_request(dataset, tmp_path):
+    """A push that is killed at its first request, another at its second, ...: the next one always ends right."""
+    with LocalHub() as hub:
+        run_client(hub, push("dataset", "--dataset", dataset), tmp_path)
+        steps = list(dict.fromkeys(re.sub("[0-9a-f]{40,}", "", f"{entry[0]} {entry[1]}$") for entry in hub.log))
+    assert len(steps) > 12
+    for number, step in enumerate(steps):
+        with LocalHub() as hub:
+            hub.fail(re.escape(step).replace(r"\$", "").replace("//", "/.*/"), "hang")
+            command = push("dataset", "--dataset", dataset, "--build-dir", tmp_path / "built")
+            process = start_client(hub, command, tmp_path)
+            assert hub.held.wait(60), (step, process.communicate())
+            process.kill()
+            process.communicate()
+            hub.release()
+            assert all(len(repo.history()) <= 2 for repo in hub.repos.values()), step
+            run_client(hub, command, tmp_path)
+            assert titles(hub, DATASET) == ["Release 0.1.0", "initial commit"], (number, step)
+            assert holds(hub, DATASET, tmp_path / "built/dataset")
 
 
 @pytest.mark.parametrize("pattern", ["PUT /lfs/", "POST .*/commit/main", "POST .*/tag/"])
