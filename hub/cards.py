@@ -141,6 +141,7 @@ def _report(scores: dict[str, Any], sources: "Sources", ids: dict[str, str]) -> 
         **scores,
         "dataset": ids["dataset"] if pushed else local,
         "dataset_name": "TikTalkCoref" if pushed else local,
+        "part": _part(scores),
     }
 
 
@@ -165,7 +166,7 @@ def _eval_results(report: dict[str, Any]) -> list[EvalResult]:
                 task_type="coreference-resolution",
                 task_name="Multimodal coreference resolution",
                 dataset_type=report["dataset"],
-                dataset_name=f"{report['dataset_name']} ({report['config']}, {report['split']})",
+                dataset_name=f"{report['dataset_name']} ({_part(report)})",
                 dataset_config=report["config"],
                 dataset_split=report["split"],
                 metric_type=key,
@@ -177,9 +178,15 @@ def _eval_results(report: dict[str, Any]) -> list[EvalResult]:
     return results
 
 
+def _part(report: dict[str, Any]) -> str:
+    """ "celeb, test", and the fold of a cross-validation."""
+    return ", ".join([report["config"], report["split"], *([f"fold {report['fold']}"] if report.get("fold") else [])])
+
+
 def _read_run(sources: "Sources", reports: list[dict[str, Any]]) -> dict[str, Any]:
     """The recipe and the summary of the training run, from beside the model or out of the scores."""
-    folder = sources.model.resolve().parent
+    folders = [sources.model, sources.model.resolve().parent]
+    folder = next((folder for folder in folders if (folder / "summary.json").is_file()), folders[-1])
     recipe, summary = folder / "recipe.yaml", folder / "summary.json"
     known = yaml.safe_load(recipe.read_text(encoding="utf-8")) if recipe.is_file() else {}
     measured = json.loads(summary.read_text(encoding="utf-8")) if summary.is_file() else None

@@ -15,7 +15,8 @@ from . import dataset_repo, metric_repo, model_repo
 class Sources:
     """Where the content comes from.
 
-    `dataset`: the folder that `tiktalkcoref prepare` wrote. `model`: a folder written by `save_pretrained`.
+    `dataset`: the folder that `tiktalkcoref prepare` wrote. `model`: the folder of a
+    training run, or what `save_pretrained` wrote.
     `scores`: files `scores.json` that `tiktalkcoref evaluate` wrote for this model. `base_models`: Hub ids that the
     weights started from, where the run's recipe does not name them.
     """

@@ -32,9 +32,9 @@ def check(sources: "Sources") -> None:
     Raises:
         ValueError: what was found and how to mend it.
     """
-    folder = sources.model
-    if folder is None:
-        raise ValueError("which model? name the folder with --model, such as the model/ of a training run")
+    if sources.model is None:
+        raise ValueError("which model? name its folder with --model: what a training run or save_pretrained wrote")
+    folder = find_model(sources.model)
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}: --model names what save_pretrained or a training run wrote")
     config = _read_config(folder)
@@ -63,7 +63,7 @@ def check(sources: "Sources") -> None:
 
 def build(sources: "Sources", ids: dict[str, str], folder: Path) -> None:
     """Copy the model, add handler and requirements, and render the card around what the handler answers."""
-    for path in sorted(sources.model.iterdir()):
+    for path in sorted(find_model(sources.model).iterdir()):
         if path.is_file() and not path.name.startswith(".") and path.name != "README.md":
             if path.suffix == ".json":
                 (folder / path.name).write_text(_without_local_paths(path), encoding="utf-8")
@@ -75,6 +75,11 @@ def build(sources: "Sources", ids: dict[str, str], folder: Path) -> None:
     examples = [{"title": title, "text": text, "output": handler({"inputs": text})} for title, text in EXAMPLES.items()]
     card = render_model_card(sources, ids, _read_config(folder), count_parameters(folder), examples)
     (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def find_model(folder: Path) -> Path:
+    """The model's own folder: the one named, or `model/` in that of a training run."""
+    return folder / "model" if (folder / "model" / "config.json").is_file() else folder
 
 
 def load_handler(folder: Path) -> Any:

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 from hub_server import LocalHub, run_client
+from huggingface_hub import ModelCard
 
 from tiktalkcoref.corpus.prepare import prepare
 from tiktalkcoref.evaluate_metric import score
-from tiktalkcoref.hub.model_repo import count_parameters
+from tiktalkcoref.hub.cards import HEADLINES
 from tiktalkcoref.tiktalkcoref_dataset import find_files
+from tiktalkcoref.training.evaluate import Resampling, evaluate
 
 
 @pytest.fixture(scope="module")
@@ -17,13 +19,11 @@ def pushed(sample_corpus, tiny_model_folder, tmp_path_factory):
     """A Hub with the three repositories, pushed by the command line; the prepared dataset; the output."""
     work = tmp_path_factory.mktemp("pushed")
     prepare(find_files(sample_corpus), work / "tiktalkcoref")
-    scores = {"format": 1, "dataset": "tiktalkcoref", "config": "celeb", "split": "test", "dialogues": 2}
-    scores["scores"] = {"conll_f1": {"value": 0.5, "low": None, "high": None, "n": 2}}
-    scores["model"] = {"parameters": count_parameters(tiny_model_folder)}
-    (work / "scores.json").write_text(json.dumps(scores))
+    prepared = str(work / "tiktalkcoref")
+    evaluate(tiny_model_folder, prepared, work / "scores", config="celeb", split="test", resampling=Resampling(20))
     with LocalHub() as hub:
         command = ["push", "all", "--namespace", "lab", "--model", str(tiny_model_folder)]
-        command += ["--scores", "scores.json", "--collection"]
+        command += ["--scores", "scores/scores.json", "--collection"]
         output = run_client(hub, command, work / "home", cwd=work)
         yield hub, work, command, output.stdout
 
@@ -57,6 +57,20 @@ def test_all_repositories_are_there_and_a_second_push_touches_what_changed(pushe
     after = {key: repo.branches["main"] for key, repo in hub.repos.items()}
     assert [key for key in heads if after[key] != heads[key]] == [("dataset", "lab/tiktalkcoref")]
     assert len(hub.repo("dataset", "lab/tiktalkcoref").history()) == 3
+
+
+def test_the_scores_of_the_evaluation_are_in_the_card(pushed):
+    hub, work, *_ = pushed
+    scores = json.loads((work / "scores/scores.json").read_text())["scores"]
+    card = ModelCard(hub.read("model", "lab/tiktalkcoref-base", "README.md").decode())
+    found = {result.metric_type: result for result in card.data.eval_results}
+    assert found.keys() == HEADLINES.keys() & scores.keys()
+    for key, result in found.items():
+        assert result.metric_value == scores[key]["value"]
+        assert result.metric_args["n"] == scores[key]["n"]
+        assert result.metric_args["low"] == scores[key]["low"] <= scores[key]["high"] == result.metric_args["high"]
+        assert result.dataset_type == "lab/tiktalkcoref"
+        assert (result.dataset_config, result.dataset_split) == ("celeb", "test")
 
 
 def test_the_dataset_loads_in_all_configs(pushed, tmp_path):

@@ -196,7 +196,7 @@ def test_refusals_are_one_line_and_create_nothing(hub, dataset, sample_corpus, t
             ["dataset", *mine, "--dataset", str(pictured)],
             "pictures. The annotations are MIT; the pictures",
         ),
-        ("hf_writer", ["model", *mine], "name the folder with --model"),
+        ("hf_writer", ["model", *mine], "name its folder with --model"),
         ("hf_writer", ["model", *mine, "--model", str(dataset)], "has no config.json"),
         ("hf_writer", ["model", *mine, "--model", str(tmp_path / "pickled")], "holds pytorch_model.bin, which can run"),
     ]
