@@ -148,7 +148,7 @@ def test_a_file_and_an_empty_folder_are_no_datasets(tmp_path):
 
 def test_the_sample_is_generated_once(tmp_path, monkeypatch):
     monkeypatch.setenv("TIKTALKCOREF_CACHE", str(tmp_path))
-    monkeypatch.setattr("tiktalkcoref.sample.write_sample", lambda path, **_: write_sample(path, dialogues=12))
+    monkeypatch.setattr(data, "SAMPLE_DIALOGUES", 12)
     folder = data.sample_folder()
     assert load_dialogues("sample", "all", "test")
     monkeypatch.setattr("tiktalkcoref.sample.write_sample", None)

@@ -5,6 +5,7 @@ import io
 import os
 import random
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from tiktalkcoref.modeling.inputs_tiktalkcoref import read_regions
 from .recipe import SPLITS, parse_fold
 
 Dialogue = dict[str, Any]
+SAMPLE_DIALOGUES = 480
 MAX_SCALED = 2_000_000_000  # bytes of scaled regions that are held in memory
 
 
@@ -59,16 +61,18 @@ def load_rows(dataset: str, config: str, split: str, fold: str | None = None) ->
 
 def sample_folder() -> Path:
     """The embedded sample corpus as a dataset folder, generated once into the user's cache."""
-    from tiktalkcoref import sample, tiktalkcoref_dataset
+    from tiktalkcoref import sample, sample_language, sample_pictures, tiktalkcoref_dataset
     from tiktalkcoref.corpus import prepare
 
     # a folder for each version of what writes it
-    sources = [Path(module.__file__ or "").read_bytes() for module in (sample, tiktalkcoref_dataset, prepare)]
-    folder = cache_folder() / f"sample-{hashlib.sha256(b''.join(sources)).hexdigest()[:12]}"
+    writers = (sample, sample_language, sample_pictures, tiktalkcoref_dataset, prepare)
+    sources = b"".join(Path(module.__file__ or "").read_bytes() for module in writers)
+    folder = cache_folder() / f"sample-{SAMPLE_DIALOGUES}-{hashlib.sha256(sources).hexdigest()[:12]}"
     if not folder.is_dir():
-        raw = sample.write_sample(folder.with_name(f"{folder.name}-raw"))
-        files = tiktalkcoref_dataset.find_files(raw)
-        prepare.prepare(files, folder, frames_dir=raw / "frames", regions_dir=raw / "faces_all")
+        with tempfile.TemporaryDirectory() as temporary:
+            raw = sample.write_sample(Path(temporary) / "corpus", dialogues=SAMPLE_DIALOGUES)
+            files = tiktalkcoref_dataset.find_files(raw)
+            prepare.prepare(files, folder, frames_dir=raw / "frames", regions_dir=raw / "faces_all")
     return folder
 
 

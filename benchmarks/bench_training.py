@@ -1,0 +1,95 @@
+"""What a training step costs over the bare encoder: collation, heads, losses, clipping, AdamW and the moving average.
+
+    TIKTALKCOREF_SHARED=... python benchmarks/bench_training.py [--steps 24] [--set field=value]
+
+One run, the real loop on the published dialogues by the recipe text-small; after each step the bare encoder goes
+forward and backward over the same batch. Medians, and their ratio; on the CPU in processor seconds, which other work on
+the machine disturbs less than the clock.
+"""
+
+import argparse
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from tiktalkcoref.training import train as training
+from tiktalkcoref.training.data import plan_epoch
+from tiktalkcoref.training.monitor import Monitor
+from tiktalkcoref.training.recipe import load_recipe
+
+WANTED = 1.35
+CLOCK = time.perf_counter if torch.cuda.is_available() else time.process_time
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=24)
+    parser.add_argument("--set", dest="overrides", action="append", default=[])
+    arguments = parser.parse_args()
+    shared = os.environ.get("TIKTALKCOREF_SHARED")
+    if not shared:
+        print("skipped: TIKTALKCOREF_SHARED names no folder with upstream's files and a backbone")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        report(*measure(Path(shared), Path(folder), arguments.steps, arguments.overrides))
+
+
+def measure(
+    shared: Path, folder: Path, steps: int, overrides: list[str]
+) -> tuple[list[float], list[float], list[float]]:
+    """Seconds of each training step, of the encoder's forward and backward, and of collating the batch."""
+    corpus = folder / "corpus"
+    corpus.mkdir()
+    shutil.copy(shared / "upstream" / "annotations.8d346bf.jsonl", corpus / "all_textual_and_visual_annotations.jsonl")
+    for name in ("split.jsonl", "video_titles.jsonl"):
+        shutil.copy(shared / "upstream" / name, corpus / name)
+    backbone = shared / "backbones" / "me5-small-zh-char"
+    recipe = load_recipe("text-small", [f"dataset={corpus}", f"initial.text_encoder={backbone}", *overrides])
+    run = training._prepare(recipe, folder / "run", resume=False)
+    wrapped, optimizer = run.accelerator.prepare(run.model, run.optimizer)
+    lengths = [sum(map(len, dialogue["sentences"])) for dialogue in run.train]
+    plan = plan_epoch(lengths, batch_size=recipe.loop.batch_size, seed=recipe.seed)[: steps + 2]
+    monitor = Monitor(run.accelerator, run.output / "log.jsonl", run.steps, run.progress, recipe.loop.log_every, True)
+    whole, encoder, collation = [], [], []
+    for step in plan:
+        started = CLOCK()
+        training._fit_steps(run, monitor, wrapped, optimizer, [step])
+        whole.append(CLOCK() - started)
+        started = CLOCK()
+        batch = run.processor([run.train[index] for index in step.batches[0]], labels=True)
+        collation.append(CLOCK() - started)
+        encoder.append(_encoder_seconds(run.model, batch.to(run.accelerator.device)))
+    return whole[2:], encoder[2:], collation[2:]  # the first ones allocate
+
+
+def _encoder_seconds(model: torch.nn.Module, batch: dict) -> float:
+    started = CLOCK()
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
+    model.text_encoder(**inputs).last_hidden_state.sum().backward()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    seconds = CLOCK() - started
+    model.zero_grad(set_to_none=True)
+    return seconds
+
+
+def report(whole: list[float], encoder: list[float], collation: list[float]) -> None:
+    ratio = statistics.median(step / bare for step, bare in zip(whole, encoder, strict=True))
+    table = Table("", "ms (median)", title=f"{len(whole)} training steps, {torch.get_num_threads()} threads")
+    for name, seconds in (("training step", whole), ("  of it collation", collation), ("bare encoder", encoder)):
+        table.add_row(name, f"{1000 * statistics.median(seconds):.0f}")
+    Console().print(table)
+    print(f"step / bare encoder, median of pairs: {ratio:.2f} (wanted: at most {WANTED})")
+    sys.exit(ratio > WANTED)
+
+
+if __name__ == "__main__":
+    main()

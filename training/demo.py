@@ -1,0 +1,90 @@
+"""The demo: the embedded sample from its generation to a report, on a CPU in a few minutes.
+
+Each part goes on where an earlier call of the same folder was stopped.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import datasets
+from rich.console import Console
+
+from tiktalkcoref.corpus.prepare import prepare
+from tiktalkcoref.sample import write_sample
+from tiktalkcoref.tiktalkcoref_dataset import find_files
+
+from . import evaluate, predict
+from .data import SAMPLE_DIALOGUES, load_dialogues
+from .monitor import SHOWN
+from .recipe import load_recipe
+from .train import train
+
+SHOWN_DIALOGUES = 3
+Result = TypeVar("Result")
+
+
+def run_demo(output: Path | str, seed: int = 0, dialogues: int = SAMPLE_DIALOGUES) -> dict[str, Any]:
+    """Sample corpus, dataset folder, training, evaluation, prediction and report, all under `output`.
+
+    Args:
+        output: gets `corpus/` (upstream's format), `dataset/` (as `load_dataset` reads it), `run/` (the training) and
+            `evaluation/` (scores, predictions, `report.html`).
+        seed: of the training.
+        dialogues: how many the sample has.
+
+    Returns:
+        The content of `evaluation/scores.json`.
+    """
+    console = Console(soft_wrap=True, highlight=False)
+    output = Path(output)
+    corpus, dataset, run, evaluation = (output / name for name in ("corpus", "dataset", "run", "evaluation"))
+    datasets.disable_progress_bars()
+
+    def part(title: str, work: Callable[[], Result]) -> Result:
+        console.print(f"[bold]{title}[/bold]")
+        started = time.perf_counter()
+        result = work()
+        console.print(f"  {time.perf_counter() - started:.0f} s", style="dim")
+        return result
+
+    if not corpus.is_dir():
+        part(f"1 · Sample corpus: {dialogues} dialogues with pictures -> {corpus}", lambda: _write(corpus, dialogues))
+    if not dataset.is_dir():
+        part(f"2 · Dataset folder -> {dataset}", lambda: _prepare(corpus, dataset))
+    recipe = load_recipe("sample", [f"dataset={dataset}", f"seed={seed}", "final_evaluations=[]"])
+    part(f"3 · Training by the recipe `sample` -> {run}", lambda: train(recipe, run, resume=True))
+    result = part(
+        f"4 · Evaluation on persons never seen -> {evaluation}",
+        lambda: evaluate.evaluate(run / "model", str(dataset), evaluation),
+    )
+    part("5 · Prediction", lambda: _predict(run / "model", dataset, console))
+    console.print(evaluate.summary_tables(result))
+    _tell(result, output, console)
+    return result
+
+
+def _write(corpus: Path, dialogues: int) -> None:
+    write_sample(corpus, dialogues=dialogues)
+
+
+def _prepare(corpus: Path, dataset: Path) -> None:
+    prepare(find_files(corpus), dataset, frames_dir=corpus / "frames", regions_dir=corpus / "faces_all")
+
+
+def _predict(model: Path, dataset: Path, console: Console) -> None:
+    found = [dialogue for dialogue in load_dialogues(str(dataset), "all", "test") if dialogue.get("regions")]
+    unlabelled = [{k: v for k, v in d.items() if k not in predict.LABELS} for d in found[:SHOWN_DIALOGUES]]
+    predict.main(str(model), unlabelled, console=console)
+
+
+def _tell(result: dict[str, Any], output: Path, console: Console) -> None:
+    scores = {key: result["scores"][key]["value"] for key in SHOWN if key in result["scores"]}
+    console.print()
+    console.print("[bold]" + " · ".join(f"{SHOWN[key]} {value:.3f}" for key, value in scores.items()) + "[/bold]")
+    console.print(f"report: [bold]{output / 'evaluation' / evaluate.REPORT}[/bold]")
+    console.print("Try next:")
+    console.print(f"  tiktalkcoref predict --model {output / 'run'} 戴红帽子的女生跳得真好 谢谢，我练了好久呢")
+    console.print(f"  tiktalkcoref show --data-dir {output / 'corpus'}")
+    console.print("  tiktalkcoref train text-small --dataset FOLDER_OF_UPSTREAMS_FILES --set initial.text_encoder=BERT")
