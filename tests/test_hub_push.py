@@ -229,11 +229,11 @@ def test_pictures_go_with_the_flag_alone(hub, sample_corpus, tmp_path):
     ("pattern", "kind"),
     [
         ("POST /api/repos/create", "lost"),
-        ("POST /api/repos/create", "503"),
+        pytest.param("POST /api/repos/create", "503", marks=pytest.mark.slow),
         ("POST .*/commit/main", "lost"),
-        ("POST .*/commit/main", "drop"),
+        pytest.param("POST .*/commit/main", "drop", marks=pytest.mark.slow),
         ("POST .*/commit/main", "garbled"),
-        ("POST .*/tag/", "lost"),
+        pytest.param("POST .*/tag/", "lost", marks=pytest.mark.slow),
     ],
 )
 def test_a_fault_at_a_step_that_the_client_does_not_repeat(hub, tmp_path, pattern, kind):
@@ -316,7 +316,7 @@ def test_killed_at_every_request(dataset, tmp_path):
             assert holds(hub, DATASET, tmp_path / "built/dataset")
 
 
-@pytest.mark.parametrize("pattern", ["PUT /lfs/", "POST .*/commit/main", "POST .*/tag/"])
+@pytest.mark.parametrize("pattern", ["POST .*/commit/main", pytest.param("POST .*/tag/", marks=pytest.mark.slow)])
 def test_killed_and_repeated(hub, dataset, tmp_path, pattern):
     hub.fail(pattern, "hang")
     command = push("dataset", "--dataset", dataset, "--build-dir", tmp_path / "built")
