@@ -11,6 +11,7 @@ read the description (戴红帽子的男生) and look for the head it fits.
 import hashlib
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -24,7 +25,6 @@ from .sample_language import (
     PHRASES,
     SCENARIOS,
     SURNAMES,
-    Choose,
     Reference,
     Trait,
     attribute_words,
@@ -38,7 +38,7 @@ __all__ = ["attribute_words", "make_dialogues", "write_sample"]
 Drawn = TypeVar("Drawn")
 SPLITS = ["train", "train", "train", "train", "val", "test"]
 TYPES = ["celeb", "no_celeb"]
-WITHOUT_PICTURE = 0.08  # share of dialogues
+PICTURED = [True] * 11 + [False]  # one dialogue in twelve has no picture
 TWO_TRAITS = 0.3  # share of descriptions that name two attributes
 QUALITY = 88  # of JPEG
 ANNOTATIONS, SPLIT, TITLES = "all_textual_and_visual_annotations_format.jsonl", "split.jsonl", "video_titles.jsonl"
@@ -81,7 +81,7 @@ class Dialogue:
     frame: int
 
 
-def write_sample(output: Path, seed: int = 0, dialogues: int = 480) -> Path:
+def write_sample(output: Path, seed: int = 0, dialogues: int = 1200) -> Path:
     """Write the sample corpus into `output` (replaced as a whole) and return it.
 
     Files: `all_textual_and_visual_annotations_format.jsonl`, `split.jsonl`, `video_titles.jsonl`,
@@ -95,15 +95,15 @@ def write_sample(output: Path, seed: int = 0, dialogues: int = 480) -> Path:
     return Path(output)
 
 
-def make_dialogues(seed: int = 0, dialogues: int = 480) -> list[Dialogue]:
+def make_dialogues(seed: int = 0, dialogues: int = 1200) -> list[Dialogue]:
     """The corpus before it is drawn: heads without boxes."""
     if dialogues < 12:
         raise ValueError(f"dialogues is {dialogues}: the sample needs at least 12, one of each split and video type")
     rng = random.Random(f"sample {seed}")
     keys = rng.sample(range(6 * 10**18, 7 * 10**18), dialogues)
-    number = min(max(24, dialogues // 6), 240)
+    number = min(max(24, dialogues // 6), 48)  # there are some ninety names of the rarest split
     casts = {split: _celebrities(split, number, seed, rng) for split in dict.fromkeys(SPLITS)}
-    dealers = {split: _dealer(rng) for split in casts}
+    dealers = {split: _Dealer(rng) for split in casts}
     kinds = [(TYPES[n % 2], SPLITS[n // 2 % 6]) for n in range(dialogues)]
     rng.shuffle(kinds)
     return [
@@ -112,51 +112,59 @@ def make_dialogues(seed: int = 0, dialogues: int = 480) -> list[Dialogue]:
     ]
 
 
-def _dealer(rng: random.Random) -> Choose:
-    """Deals the items of a list like cards, so that each split uses every word and scenario about equally often."""
-    stacks: dict[tuple, list] = {}
+class _Dealer:
+    """Draws for one split so that a small corpus, too, uses every word, scenario and attribute about equally often."""
 
-    def deal(items: Sequence) -> object:
-        stack = stacks.setdefault(tuple(items), [])
+    def __init__(self, rng: random.Random):
+        self.rng = rng
+        self.stacks: dict[tuple, list] = {}
+        self.used: Counter[Trait] = Counter()
+
+    def deal(self, items: Sequence[Drawn]) -> Drawn:
+        """An item, dealt like a card: no item again before the others."""
+        stack = self.stacks.setdefault(tuple(items), [])
         if not stack:
-            stack.extend(rng.sample(items, len(items)))
+            stack.extend(self.rng.sample(items, len(items)))
         return stack.pop()
 
-    return deal
+    def rarest(self, options: Sequence[tuple[Trait, ...]]) -> tuple[Trait, ...]:
+        """The attributes that were named least until now."""
+        chosen = min(self.rng.sample(options, len(options)), key=lambda traits: max(self.used[t] for t in traits))
+        self.used.update(chosen)
+        return chosen
 
 
 def _dialogue(
-    doc_key: str, video_type: str, split: str, cast: list[Person], deal: Choose, seed: int, rng: random.Random
+    doc_key: str, video_type: str, split: str, cast: list[Person], dealer: _Dealer, seed: int, rng: random.Random
 ) -> Dialogue:
-    scenario = deal([scenario for scenario in SCENARIOS for _ in range(scenario.weight)])
+    scenario = dealer.deal([scenario for scenario in SCENARIOS for _ in range(scenario.weight)])
     gender = rng.choice("mf")
     candidates = [person for person in cast if person.look.gender == gender]
 
     def anyone() -> Person:
         return rng.choice(candidates) if video_type == "celeb" else _person(split, gender, False, seed, rng)
 
-    everyone = _group(rng.choice([2, 3, 4]), anyone)
+    everyone = _group(dealer.deal([2, 3, 4]), anyone)
     looks = [person.look for person in everyone]
     order = list(range(len(everyone)))
     rng.shuffle(order)  # who of them is p and who is q
-    people = {key: _described(everyone[n], looks, rng) for key, n in zip("pq", order, strict=False)}
+    people = {key: _described(everyone[n], looks, dealer) for key, n in zip("pq", order, strict=False)}
     present = {person.given for person in everyone}
     stranger = _until(anyone, lambda person: person.given not in present)
     people["x"] = Reference(gender, stranger.name, stranger.short)
-    absent = sorted(set(PHRASES) - {trait for look in looks for trait in look.traits()} - _GENDERED[gender])
-    people["n"] = Reference(gender, stranger.name, stranger.short, [rng.choice(absent)])
+    people["n"] = Reference(gender, stranger.name, stranger.short, [rng.choice(_absent(looks))])
 
-    sentences, clusters = speak(scenario, people, deal)
+    sentences, clusters = speak(scenario, people, dealer.deal)
     heads = [Head(person, f"C{n}") for n, person in enumerate(everyone, 1)]
     labels = {key: heads[n].label for key, n in zip("pq", order, strict=False)}
-    if rng.random() < WITHOUT_PICTURE:
+    if not dealer.deal(PICTURED):
         heads, labels = [], {}
     names = [person.name for person in everyone] if video_type == "celeb" else []
     return Dialogue(
         doc_key=doc_key,
         video_type=video_type,
         split=split,
-        title=make_title(rng.sample(names, min(2, len(names))), deal),
+        title=make_title(rng.sample(names, min(2, len(names))), dealer.deal),
         sentences=sentences,
         clusters=list(clusters.values()),
         labels=[labels.get(key, "none") for key in clusters],
@@ -166,25 +174,25 @@ def _dialogue(
 
 
 def _group(size: int, anyone: Callable[[], Person]) -> list[Person]:
-    """`size` different persons of whom each has an attribute that the others lack."""
+    """`size` different persons of whom each has an attribute that the others lack; some attribute none of them has."""
 
     def tellable(people: list[Person]) -> bool:
         looks = [person.look for person in people]
-        return len({person.given for person in people}) == size and all(_telling(look, looks) for look in looks)
+        different = len({person.given for person in people}) == size
+        return different and all(_telling(look, looks) for look in looks) and bool(_absent(looks))
 
     return _until(lambda: [anyone() for _ in range(size)], tellable)
 
 
-def _described(person: Person, looks: list[Look], rng: random.Random) -> Reference:
+def _described(person: Person, looks: list[Look], dealer: _Dealer) -> Reference:
     """The person with words that fit no other look of the frame: one attribute, or two that only together tell."""
     telling = _telling(person.look, looks)
-    traits = [rng.choice(telling)]
-    if rng.random() < TWO_TRAITS:
-        pairs = [pair for pair in combinations(person.look.traits(), 2) if pair[0][0] != pair[1][0]]
-        joint = [pair for pair in pairs if not set(pair) & set(telling) and _fits(pair, looks) == 1]
-        if joint:
-            traits = list(rng.choice(joint))
-    return Reference(person.look.gender, person.name, person.short, traits)
+    common = [trait for trait in person.look.traits() if trait not in telling]
+    joint = [pair for pair in combinations(common, 2) if _fits(pair, looks) == 1]
+    two = joint and dealer.rng.random() < TWO_TRAITS
+    return Reference(
+        person.look.gender, person.name, person.short, dealer.rarest(joint if two else [(t,) for t in telling])
+    )
 
 
 def _telling(look: Look, looks: list[Look]) -> list[Trait]:
@@ -195,7 +203,11 @@ def _fits(traits: Iterable[Trait], looks: list[Look]) -> int:
     return sum(set(traits) <= set(look.traits()) for look in looks)
 
 
-_GENDERED = {"m": {("extra", "earrings")}, "f": {("extra", "beard")}}
+def _absent(looks: list[Look]) -> list[Trait]:
+    """What none of them has, and somebody of their gender could have."""
+    other = ("extra", "earrings" if looks[0].gender == "m" else "beard")
+    present = {trait for look in looks for trait in look.traits()}
+    return [trait for trait in PHRASES if trait not in present and trait != other]
 
 
 def _celebrities(split: str, number: int, seed: int, rng: random.Random) -> list[Person]:
@@ -213,8 +225,12 @@ def _person(split: str, gender: str, celebrity: bool, seed: int, rng: random.Ran
         short = given if len(given) == 2 else rng.choice(NICKNAMES) + given
         return given, rng.choice(SURNAMES) + given if celebrity else short, short
 
-    given, name, short = _until(names, lambda drawn: all(_owner(word, seed) == split for word in drawn[1:]))
-    look = _until(lambda: random_look(gender, rng), lambda drawn: _owner(drawn, seed) == split)
+    def belongs(drawn: tuple[str, str, str]) -> bool:
+        given, name, short = drawn
+        return _owner(short, seed) == split and (len(given) == 2 or _owner(name, seed) == split)
+
+    given, name, short = _until(names, belongs)
+    look = _until(lambda: random_look(gender, rng), lambda drawn: _owner(drawn.traits(), seed) == split)
     return Person(given, name, short, look, celebrity)
 
 

@@ -25,19 +25,13 @@ Choose = Callable[[Sequence], Any]
 Trait = tuple[str, str]
 """(part of the look, its value), as ("hat_colour", "红")."""
 
-COLOURS = {"hat_colour": "红黄绿蓝紫", "hair_colour": "黑黄红蓝白", "clothes": "红黄绿蓝紫黑"}
+COLOURS = {"hat_colour": "红黄绿蓝", "hair_colour": "黑黄红白", "clothes": "红黄绿蓝"}
 
 # verb and object of each trait: 戴 + 红帽子, or 戴着红帽子
 PHRASES: dict[Trait, tuple[str, str]] = {
     **{("hat_colour", colour): ("戴", f"{colour}帽子") for colour in COLOURS["hat_colour"]},
     **{("hair_colour", colour): ("染", f"{colour}头发") for colour in COLOURS["hair_colour"]},
     **{("clothes", colour): ("穿", f"{colour}衣服") for colour in COLOURS["clothes"]},
-    ("hat", "cap"): ("戴", "鸭舌帽"),
-    ("hat", "beanie"): ("戴", "毛线帽"),
-    ("hat", "tall"): ("戴", "高礼帽"),
-    ("hair", "short"): ("留", "短头发"),
-    ("hair", "long"): ("留", "长头发"),
-    ("hair", "curly"): ("留", "卷头发"),
     ("eyewear", "glasses"): ("戴", "圆眼镜"),
     ("eyewear", "sunglasses"): ("戴", "大墨镜"),
     ("extra", "mask"): ("戴", "大口罩"),
@@ -45,8 +39,8 @@ PHRASES: dict[Trait, tuple[str, str]] = {
     ("extra", "earrings"): ("戴", "大耳环"),
 }
 
-SURNAMES = "王李张刘陈杨赵周吴徐孙林"
-GIVEN = "晓雨子涵浩宇欣怡俊杰梓萱思远嘉琪诗瑶文博雅静志鹏"
+SURNAMES = "王李张刘陈杨赵周吴林"
+GIVEN = "晓雨子涵浩宇欣怡俊杰梓萱思远嘉琪诗瑶文博"
 NICKNAMES = "小阿老大"
 
 NOUNS = {
@@ -60,7 +54,7 @@ POINTERS = ["", "", "", "那个", "这个"]
 FILLERS = """
 z: 哈哈， 说真的， 我的天， 妈呀， 救命， 循环十遍了， 人山人海的， 其他不说， 你懂的，
 t: ！ 哈哈 ，绝了 ，吉他也好听 ，其他都不重要 ，人气肯定高 ，等一个导演剪辑版 ，不愧是主持人大赛
-good: 跳得真好 笑起来真好看 唱歌好好听 演得真像 很抢镜 太可爱了 一看就练过 表情绝了 好有气质 走路带风
+good: 跳得真好 笑起来真好看 唱歌好好听 演得真像 很抢眼 太可爱了 一看就练过 表情绝了 好有气质 走路带风
 good: 反应好快 越看越顺眼 好会接梗 弹吉他好酷 很有人气 自我介绍好逗 动作真标准 声音好温柔 太拼了 眼神好戏
 agree: 哈哈笑死了 确实 说得太对了 这也太好笑了 评论区都是人才 同款感受 真的绝了 看了十遍还想看 人生如戏啊
 agree: 我的天，太真实了 吉他响起来就哭了 其他视频都不香了 大家快来看 谁懂啊 有人知道背景音乐吗 男生宿舍集体沉默

@@ -17,8 +17,7 @@ from .sample_language import COLOURS, Trait
 FRAME = (400, 300)
 SCALE = 2  # drawn larger, then reduced: smooth edges
 INK = (48, 42, 46)
-TOP, BOTTOM, SIDE = -1.65, 2.55, 1.6  # the box of a head without a hat, in head units
-HAT_TOP = -2.3
+TOP, BOTTOM, SIDE = -2.15, 2.6, 1.6  # the box of a head, with room for a hat, in head units
 PAINT = {
     "红": (212, 38, 44), "黄": (246, 202, 46), "绿": (44, 158, 78), "蓝": (46, 98, 214), "紫": (140, 66, 186),
     "黑": (42, 40, 46), "白": (242, 242, 240),
@@ -41,7 +40,8 @@ class Look:
     extra: str
 
     def traits(self) -> list[Trait]:
-        parts = ("hat", "hat_colour", "hair", "hair_colour", "eyewear", "clothes", "extra")
+        """What can be said of it; the kinds of hat and hair only make pictures differ."""
+        parts = ("hat_colour", "hair_colour", "eyewear", "clothes", "extra")
         return [(part, getattr(self, part)) for part in parts if getattr(self, part)]
 
 
@@ -52,7 +52,7 @@ def random_look(gender: str, rng: random.Random) -> Look:
         gender=gender,
         hat=hat,
         hat_colour=rng.choice(COLOURS["hat_colour"]) if hat else "",
-        hair=rng.choice(["short", "long", "curly"]),
+        hair=rng.choice(["long", "curly"] if hat else ["short", "long", "curly"]),  # a hat hides short hair
         hair_colour=rng.choice(COLOURS["hair_colour"]),
         eyewear=rng.choice(["", "glasses", "sunglasses"]),
         clothes=rng.choice(COLOURS["clothes"]),
@@ -69,15 +69,14 @@ def draw_frame(looks: Sequence[Look], rng: random.Random) -> tuple[Image.Image, 
     boxes = []
     cell = width / len(looks)
     for number, look in enumerate(looks):
-        top = HAT_TOP if look.hat else TOP
-        largest = min(cell * 0.96 / (2 * SIDE), height * 0.9 / (BOTTOM - top))
+        largest = min(cell * 0.96 / (2 * SIDE), height * 0.9 / (BOTTOM - TOP))
         unit = largest * rng.uniform(0.74, 1.0)
         x = cell * number + rng.uniform(SIDE * unit + 1, cell - SIDE * unit - 1)
-        lowest, room = height - BOTTOM * unit - 2, height - (BOTTOM - top) * unit - 4
+        lowest, room = height - BOTTOM * unit - 2, height - (BOTTOM - TOP) * unit - 4
         y = lowest - rng.uniform(0, min(room, 0.2 * height))
         _Head(draw, x * SCALE, y * SCALE, unit * SCALE, rng).draw(look)
-        box = (x - SIDE * unit, y + top * unit, x + SIDE * unit, y + BOTTOM * unit)
-        moved = [round(side + rng.uniform(-0.08, 0.08) * unit) for side in box]
+        box = (x - SIDE * unit, y + TOP * unit, x + SIDE * unit, y + BOTTOM * unit)
+        moved = [round(side + rng.uniform(-0.06, 0.06) * unit) for side in box]
         limits = (width, height, width, height)
         boxes.append([min(max(side, 0), limit) for side, limit in zip(moved, limits, strict=True)])
     return _photographed(image.reduce(SCALE), rng), boxes
@@ -123,14 +122,14 @@ class _Head:
         self.oval(0.98, 0.1, 0.2, 0.28, skin)
         self.oval(0, 0, 1, 1.2, skin)
         if look.extra == "beard":
-            self.beard(hair)
+            self.beard(self.tint((82, 56, 42)))
         self.hair_front(look, hair)
         self.face(look)
         if look.extra == "mask":
             self.mask()
         if look.extra == "earrings":
             for side in (-1, 1):
-                self.oval(side * 1.08, 0.62, 0.2, 0.26, None, outline=(214, 160, 20), width=3)
+                self.oval(side * 1.12, 0.72, 0.24, 0.3, None, outline=(226, 168, 20), width=4)
         if look.eyewear:
             self.eyewear(look.eyewear)
         if look.hat:
@@ -177,8 +176,8 @@ class _Head:
         lips = (196, 60, 80) if look.gender == "f" else (140, 56, 56)
         self.shape(self.arc(0, 0.62, 0.36, smile, 0, 180), lips, outline=None)
 
-    def beard(self, hair: tuple) -> None:
-        self.shape([*self.arc(0, 0.1, 1.0, 1.22, 8, 172), (-0.5, 0.46), (0, 0.4), (0.5, 0.46)], hair)
+    def beard(self, colour: tuple) -> None:
+        self.shape([*self.arc(0, 0.1, 1.0, 1.22, 8, 172), (-0.5, 0.46), (0, 0.4), (0.5, 0.46)], colour)
 
     def mask(self) -> None:
         self.shape([(-0.78, 0.34), (0, 0.24), (0.78, 0.34), (0.62, 0.98), (0, 1.16), (-0.62, 0.98)], (176, 220, 226))
@@ -190,9 +189,10 @@ class _Head:
         for side in (-1, 1):
             if dark:
                 x = side * 0.42
-                self.shape([(x - 0.38, -0.2), (x + 0.38, -0.2), (x + 0.3, 0.3), (x - 0.3, 0.3)], (18, 18, 22))
+                self.shape([(x - 0.44, -0.26), (x + 0.44, -0.26), (x + 0.36, 0.36), (x - 0.36, 0.36)], (18, 18, 22))
             else:
-                self.oval(side * 0.42, 0.04, 0.34, 0.34, None, outline=INK, width=2)
+                self.oval(side * 0.45, 0.04, 0.4, 0.4, (206, 228, 236), width=2)
+                self.oval(side * 0.4, 0.04, 0.09, 0.13, INK)
         self.shape([(-0.12, -0.02), (0.12, -0.02), (0.12, 0.06), (-0.12, 0.06)], INK)
 
     def hat_cap(self, colour: tuple) -> None:
@@ -201,12 +201,12 @@ class _Head:
         self.shape([(x * self.mirror, y) for x, y in brim], colour)
 
     def hat_beanie(self, colour: tuple) -> None:
-        self.oval(0, -1.92, 0.32, 0.32, colour)
+        self.oval(0, -1.84, 0.28, 0.26, colour)
         self.shape(self.arc(0, -0.6, 1.12, 1.2, 180, 360), colour)
         self.shape([(-1.2, -0.86), (1.2, -0.86), (1.2, -0.44), (-1.2, -0.44)], colour)
 
     def hat_tall(self, colour: tuple) -> None:
-        self.shape([(-0.82, -0.7), (-0.9, -2.15), (0.9, -2.15), (0.82, -0.7)], colour)
+        self.shape([(-0.82, -0.7), (-0.9, -2.0), (0.9, -2.0), (0.82, -0.7)], colour)
         self.shape([(-0.84, -1.0), (-0.85, -1.24), (0.85, -1.24), (0.84, -1.0)], INK)
         self.oval(0, -0.68, 1.5, 0.2, colour)
 
