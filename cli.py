@@ -295,6 +295,17 @@ def predict(
 
 
 @app.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="Gets corpus, dataset, run and evaluation.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(help="Of the training.")] = 0,
+) -> None:
+    """The whole way on the embedded sample: corpus, dataset, training, evaluation, prediction, report; on a CPU."""
+    from .training.demo import run_demo
+
+    run_demo(output, seed)
+
+
+@app.command()
 def push(
     what: Annotated[str, typer.Argument(metavar="dataset|model|metric|all", help="Which repositories.")],
     namespace: Annotated[str, typer.Option(help="Your Hub name, or an organisation's.")],

@@ -29,6 +29,7 @@ from transformers.utils import logging as transformers_logging
 from tiktalkcoref.corpus.atomic import atomic_file, atomic_folder
 
 from . import checkpoint as checkpoints
+from .augmentation import augment
 from .checkpoint import Progress
 from .data import DatasetError, Dialogue, Step, batches_of, load_dialogues, plan_epoch, scale_regions
 from .evaluation import evaluate_model, score_gold
@@ -331,6 +332,8 @@ def _fit_steps(run: Run, monitor: Monitor, wrapped: Any, optimizer: Any, plan: l
         set_learning_rate(run.optimizer, factor)
         for number, count in enumerate(step.counts, start=1):
             batch = next(batches).to(run.accelerator.device)
+            if loop.augment and "pixel_values" in batch:
+                batch["pixel_values"] = augment(batch["pixel_values"], loop.augment)
             is_last = number == len(step.counts)
             with contextlib.nullcontext() if is_last else run.accelerator.no_sync(wrapped):
                 outputs = wrapped(**batch)
