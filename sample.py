@@ -220,16 +220,13 @@ def _celebrities(split: str, number: int, seed: int, rng: random.Random) -> list
 
 
 def _person(split: str, gender: str, celebrity: bool, seed: int, rng: random.Random) -> Person:
-    def names() -> tuple[str, str, str]:
-        given = "".join(rng.sample(GIVEN, rng.choice([1, 2, 2, 2]) if celebrity else 1))
-        short = given if len(given) == 2 else rng.choice(NICKNAMES) + given
-        return given, rng.choice(SURNAMES) + given if celebrity else short, short
+    # full names have three characters and nicknames two: where one ends can be told without knowing the person
+    def names() -> tuple[str, str]:
+        given = "".join(rng.sample(GIVEN, 2 if celebrity else 1))
+        return given, given if celebrity else rng.choice(NICKNAMES) + given
 
-    def belongs(drawn: tuple[str, str, str]) -> bool:
-        given, name, short = drawn
-        return _owner(short, seed) == split and (len(given) == 2 or _owner(name, seed) == split)
-
-    given, name, short = _until(names, belongs)
+    given, short = _until(names, lambda drawn: _owner(drawn[1], seed) == split)
+    name = rng.choice(SURNAMES) + given if celebrity else short
     look = _until(lambda: random_look(gender, rng), lambda drawn: _owner(drawn.traits(), seed) == split)
     return Person(given, name, short, look, celebrity)
 

@@ -213,6 +213,11 @@ def test_first_and_second_person_flip_with_the_speaker(planned: list[Dialogue]) 
     assert across >= 30
 
 
+def test_no_name_begins_another(many: list[Dialogue]) -> None:
+    names = {(head.person.celebrity, head.person.name) for dialogue in many for head in dialogue.heads}
+    assert {(celebrity, len(name)) for celebrity, name in names} == {(True, 3), (False, 2)}
+
+
 def test_mentions_nest(planned: list[Dialogue]) -> None:
     nested = 0
     for dialogue in planned:
