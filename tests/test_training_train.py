@@ -128,6 +128,14 @@ def test_an_output_that_holds_a_run_is_refused(run, sample_corpus, tmp_path, no_
         train(tiny_recipe(tmp_path, sample_corpus), run[0], quiet=True)
 
 
+def test_one_process_where_several_were_asked_for_is_refused(sample_corpus, tmp_path, monkeypatch, no_step):
+    """What `accelerate launch --cpu --num_processes 2` leaves in the environment of the only process it starts."""
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    with pytest.raises(ValueError, match="torchrun --nproc_per_node 2"):
+        train(tiny_recipe(tmp_path, sample_corpus), tmp_path / "out", quiet=True)
+
+
 def test_an_output_that_cannot_be_written_is_refused(sample_corpus, tmp_path, no_step):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot be written"):

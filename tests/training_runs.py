@@ -50,10 +50,10 @@ def launch(arguments: list[str], processes: int = 1, code: str | None = None, **
     if code:
         run = f"import sys\nsys.argv = ['', 'train', *{arguments!r}]\nfrom tiktalkcoref.cli import main\nmain()"
         command = [sys.executable, "-c", f"{code}\n{run}"]
-    if processes > 1:
-        launcher = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(processes)]
-        command = [*launcher, "--mixed_precision", "no", "--dynamo_backend", "no", "--num_machines", "1"]
-        command += ["--num_cpu_threads_per_process", "1", "-m", "tiktalkcoref.training.train", *arguments]
+    if processes > 1:  # `accelerate launch --cpu` starts several processes through MPI alone
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+        command += ["-m", "tiktalkcoref.training.train", *arguments]
+        environment["ACCELERATE_USE_CPU"] = "true"
     settings = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"} | environment
     return subprocess.Popen(command, env=settings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 

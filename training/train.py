@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
 import resource
 import sys
@@ -136,6 +137,7 @@ def main(
 
 def _prepare(recipe: Recipe, output: Path, resume: bool) -> Run:
     """Check and build everything, cheapest first."""
+    _check_launch()
     transformers_logging.disable_progress_bar()  # of loading and saving: they cut through the run's own
     check_model_fields(recipe)
     _check_trackers(recipe)
@@ -191,6 +193,17 @@ def _accelerator(recipe: Recipe, output: Path) -> Accelerator:
         # a batch without pictures leaves the vision tower unused, one without mentions the clustering head
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
+
+
+def _check_launch() -> None:
+    """`accelerate launch --cpu --num_processes 2` starts one process, without a word, where there is no MPI."""
+    sizes = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+    asked_for_several = os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true" and "MASTER_ADDR" in os.environ
+    if asked_for_several and not any(name in os.environ for name in sizes):
+        raise ValueError(
+            "accelerate was asked for several processes on the CPU and has started one, since it needs MPI for that. "
+            "Without MPI: ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 -m tiktalkcoref.training.train RECIPE"
+        )
 
 
 def _check_trackers(recipe: Recipe) -> None:
