@@ -283,3 +283,13 @@ def test_a_run_can_start_from_a_trained_model(run, sample_corpus, tmp_path):
     saved = load_file(run[0] / "model" / "model.safetensors")
     assert all(torch.equal(tensor, saved[name]) for name, tensor in model.state_dict().items())
     assert copy.copy(base).initial.checkpoint is None
+
+
+def test_loading_a_run_never_asks_whether_to_run_its_code(run, monkeypatch):
+    from tiktalkcoref.training.evaluate import load_model
+
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda question="": asked.append(question) or "n")
+    load_model(run[0])
+    build(load_recipe("sample", [f"initial={{checkpoint: {json.dumps(str(run[0] / 'model'))}}}", "model={}"]), [])
+    assert not asked

@@ -20,6 +20,7 @@ from tiktalkcoref.evaluate_metric.report import tables
 from tiktalkcoref.modeling.modeling_tiktalkcoref import TikTalkCorefModel
 from tiktalkcoref.modeling.processing_tiktalkcoref import TikTalkCorefProcessor
 
+from . import registry  # noqa: F401 (importing it is its use)
 from .baselines import score_baselines
 from .data import Dialogue, frames_of, load_rows, to_dialogue
 from .evaluation import Prediction, predict_dialogues, score_predictions

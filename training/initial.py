@@ -12,6 +12,7 @@ from tiktalkcoref.modeling.configuration_tiktalkcoref import TikTalkCorefConfig
 from tiktalkcoref.modeling.modeling_tiktalkcoref import TikTalkCorefModel
 from tiktalkcoref.modeling.processing_tiktalkcoref import TikTalkCorefProcessor
 
+from . import registry  # noqa: F401 (importing it is its use)
 from .data import Dialogue
 from .recipe import Recipe, RecipeError, closest
 
