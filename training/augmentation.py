@@ -1,4 +1,7 @@
-"""Pictures varied while training: mirrored, moved, scaled, lit differently; what they show stays."""
+"""Dialogues varied while training: characters hidden, pictures mirrored, moved, scaled and lit differently.
+
+Random numbers come from torch's CPU generator, so that a resumed run draws what the whole one would have drawn.
+"""
 
 import torch
 from torch import Tensor
@@ -7,11 +10,14 @@ from torch.nn import functional as F
 SHIFT, SCALE, LIGHT = 0.1, 0.15, 0.1  # largest change at full strength: share of the side, of the size, of the contrast
 
 
-def augment(pixels: Tensor, strength: float) -> Tensor:
-    """Vary each of R normalised pictures [R, 3, H, W] for itself; half of them are mirrored.
+def hide_characters(input_ids: Tensor, token_speaker: Tensor, share: float, hidden_id: int) -> Tensor:
+    """Replace that share of the dialogue's tokens [N, L] by `hidden_id`; title and specials (speaker 0) stay."""
+    chosen = (torch.rand(input_ids.shape) < share).to(input_ids.device)
+    return input_ids.masked_fill(chosen & (token_speaker > 0), hidden_id)
 
-    Random numbers come from torch's CPU generator, so that a resumed run draws what the whole one would have drawn.
-    """
+
+def vary_pictures(pixels: Tensor, strength: float) -> Tensor:
+    """Vary each of R normalised pictures [R, 3, H, W] for itself; half of them are mirrored."""
     count = len(pixels)
     mirror = torch.where(torch.rand(count) < 0.5, -1.0, 1.0)
     shift_x, shift_y, scale, light, offset = (2 * torch.rand(5, count) - 1) * strength

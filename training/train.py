@@ -30,7 +30,7 @@ from transformers.utils import logging as transformers_logging
 from tiktalkcoref.corpus.atomic import atomic_file, atomic_folder
 
 from . import checkpoint as checkpoints
-from .augmentation import augment
+from .augmentation import hide_characters, vary_pictures
 from .checkpoint import Progress
 from .data import DatasetError, Dialogue, Step, batches_of, load_dialogues, plan_epoch, scale_regions
 from .evaluation import evaluate_model, score_gold
@@ -344,9 +344,7 @@ def _fit_steps(run: Run, monitor: Monitor, wrapped: Any, optimizer: Any, plan: l
         factor = learning_rate_factor(progress.step, run.steps, run.recipe.optimizer)
         set_learning_rate(run.optimizer, factor)
         for number, count in enumerate(step.counts, start=1):
-            batch = next(batches).to(run.accelerator.device)
-            if loop.augment and "pixel_values" in batch:
-                batch["pixel_values"] = augment(batch["pixel_values"], loop.augment)
+            batch = _vary(run, next(batches).to(run.accelerator.device))
             is_last = number == len(step.counts)
             with contextlib.nullcontext() if is_last else run.accelerator.no_sync(wrapped):
                 outputs = wrapped(**batch)
@@ -368,6 +366,16 @@ def _fit_steps(run: Run, monitor: Monitor, wrapped: Any, optimizer: Any, plan: l
         monitor.step(progress.step, progress.epoch + 1, step.dialogues, factor, norm)
         if loop.checkpoint_every and progress.step % loop.checkpoint_every == 0:
             _save(run)
+
+
+def _vary(run: Run, batch: Any) -> Any:
+    loop, tokenizer = run.recipe.loop, run.processor.tokenizer
+    if loop.hide_characters:
+        hidden = tokenizer.unk_token_id if tokenizer.mask_token_id is None else tokenizer.mask_token_id
+        batch["input_ids"] = hide_characters(batch["input_ids"], batch["token_speaker"], loop.hide_characters, hidden)
+    if loop.vary_pictures and "pixel_values" in batch:
+        batch["pixel_values"] = vary_pictures(batch["pixel_values"], loop.vary_pictures)
+    return batch
 
 
 def _is_done(run: Run) -> bool:
