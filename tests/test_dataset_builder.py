@@ -368,7 +368,8 @@ def test_offline_says_which_files_to_put_where():
 
 def test_offline_mode_of_the_hub(tmp_path):
     """As a user meets it: no data_dir, no network allowed, an empty cache."""
-    code = "from tiktalkcoref.tiktalkcoref_dataset import TikTalkCoref; TikTalkCoref('celeb').download_and_prepare()"
+    code = """from tiktalkcoref.tiktalkcoref_dataset import TikTalkCoref
+TikTalkCoref(config_name="celeb").download_and_prepare()"""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert result.returncode != 0
