@@ -281,7 +281,7 @@ def predict(
     output: Annotated[Path | None, typer.Option(help="Write JSON lines here instead of printing.")] = None,
     batch_size: Annotated[int, typer.Option(help="Dialogues read at once.")] = 32,
 ) -> None:
-    """Find who is meant: `tiktalkcoref predict --model M 这个男生能接受她吗 可以`. Pictures are optional."""
+    """Find who is meant: `tiktalkcoref predict --model M 这个男生认识她吗 可以`. Pictures are optional."""
     from .training.predict import dataset_dialogues, main, read_dialogues
 
     if sum(map(bool, (sentences, input_file, dataset))) != 1:

@@ -22,7 +22,7 @@ from pathlib import Path
 Times = dict[str, float]  # "wall" and "cpu" seconds
 
 N_RECORDS, FACTOR, ROUNDS = 1012, 100, 9
-CHARACTERS = "这个男生能接受她有儿子吗节目里可以仅限你我他姐妈哥演唱会真的好看谁知道呢，。"
+CHARACTERS = "那个戴帽子的女生是她妹妹吗他说今天来看你我姐妈哥演唱会真好听谁知道呢，。"
 
 
 def main() -> None:

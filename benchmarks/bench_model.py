@@ -127,7 +127,7 @@ def peak_memory(backbone: Path, count: int) -> int:
     """Megabytes at the highest, for a dialogue of utterances of 25 characters with a mention every four characters."""
     model = TikTalkCorefModel.from_encoders(backbone)
     processor = TikTalkCorefProcessor.from_config(model.config, AutoTokenizer.from_pretrained(backbone))
-    text = "这个男生能接受她有孩子吗他们节目里可以只说自己的事情" * 2
+    text = "那个老师还记得她的学生吗他们周末可以一起去看自己的比赛" * 2
     batch = processor({"sentences": [text[number % 20 :][:25] for number in range(count // 25)]})
     model.predict(batch, mentions=[[(start, start + 1) for start in range(0, count - 1, 4)]])
     status = Path("/proc/self/status").read_text()  # ru_maxrss would count the parent process too

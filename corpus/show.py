@@ -30,7 +30,7 @@ def colour_dialogue(
     clusters: Sequence[Sequence[Sequence[int]]],
     speakers: Sequence[str] | None = None,
 ) -> Text:
-    """One line an utterance: speaker, then the text with mentions as `[云升]₁`, numbered and coloured by cluster.
+    """One line an utterance: speaker, then the text with mentions as `[小明]₁`, numbered and coloured by cluster.
 
     Args:
         sentences: the utterances, each a string or a list of tokens.

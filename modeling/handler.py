@@ -3,7 +3,7 @@
 A string gives the clusters as the token-classification widget colours them; each line is an utterance, and the
 speakers A and B take turns:
 
-    handler({"inputs": "这个男生能接受她吗\\n可以"})
+    handler({"inputs": "这个男生认识她吗\\n可以"})
     [{"entity_group": "C1", "word": "这个男生", "start": 0, "end": 4, "score": 0.9812}, ...]
 
 A dictionary gives the pipeline's full result. Its keys are those of the pipeline; pictures are base64 strings (or data

@@ -1,7 +1,7 @@
 """`pipeline("multimodal-coreference", ...)`: dialogues in, clusters of mentions with their regions out.
 
     resolver = pipeline("multimodal-coreference", model=PATH, trust_remote_code=True)
-    resolver({"sentences": ["这个男生能接受她吗", "可以"], "speakers": ["A", "B"], "regions": [image, image]})
+    resolver({"sentences": ["这个男生认识她吗", "可以"], "speakers": ["A", "B"], "regions": [image, image]})
 
 gives, for each dialogue,
 

@@ -28,7 +28,7 @@ LONG = """
     config = AutoConfig.from_pretrained(backbone, num_hidden_layers=1)  # its layers take time, not memory
     model = TikTalkCorefModel.from_encoders(config if dense else backbone)
     processor = TikTalkCorefProcessor.from_config(model.config, AutoTokenizer.from_pretrained(backbone))
-    text = "姜还是老的辣我要笑死了这个男生能接受她有儿子吗节目里可以"
+    text = "那个老师还记得她的学生吗他们周末一起去看比赛了你呢"
     utterances = [(text * 3)[i % 20 : i % 20 + 25] for i in range(count // 25)]
     batch = processor({"sentences": utterances})
     mentions = None

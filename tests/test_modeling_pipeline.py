@@ -63,7 +63,7 @@ def dialogues(n, seed=0, longest=30):
 def test_the_result_with_pictures(scripted):
     scripted.answers = [answer([[[0, 3], [13, 13]], [[9, 10]]], [1, -1], [[0.1, 0.7], [0.25, 0.125]], [0.2, 0.625])]
     images = [Image.new("RGB", (4, 4))] * 2
-    sentences = ["这个男生能接受她有儿子吗", "节他里"]
+    sentences = ["这个男生说他也有过儿子吗", "叫他来"]
     result = scripted({"sentences": sentences, "speakers": ["A", "B"], "title": "标题", "regions": images})
     assert result == {
         "clusters": [

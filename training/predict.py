@@ -113,4 +113,4 @@ def _parse(line: str, path: Path, number: int) -> Any:
         raise ValueError(f"{path}, line {number}: not JSON ({error}); expected {EXAMPLE}") from error
 
 
-EXAMPLE = '{"sentences": ["这个男生能接受她吗", "可以"], "speakers": ["A", "B"]}'
+EXAMPLE = '{"sentences": ["这个男生认识她吗", "可以"], "speakers": ["A", "B"]}'
