@@ -113,4 +113,5 @@ def test_a_file_that_holds_no_mapping_is_refused(tmp_path, text):
 def test_flatten_names_fields_as_set_does(tmp_path):
     flat = flatten(load_recipe("text-small"))
     assert flat["loop.batch_size"] == 16
-    assert flat["model"] == {"use_title": False}
+    assert flat["model"]["use_title"] is False  # free-form mappings stay whole
+    assert not any(name.startswith("model.") for name in flat)
