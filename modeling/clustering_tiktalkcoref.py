@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .lexicon_tiktalkcoref import PAIR_KINDS, PERSONS, contains, normalise, person
-from .mentions_tiktalkcoref import dialogue_mean
 
 __all__ = ["ClusteringHead", "Mentions", "antecedents_of", "close_clusters", "clustering_loss", "describe_mentions"]
 
@@ -229,23 +228,23 @@ def _contained(mentions: Mentions, first: Tensor, second: Tensor, wanted: Tensor
 
 
 def clustering_loss(
-    antecedents: Tensor, scores: Tensor, entity: Tensor, dialogue: Tensor, count: int, kind: str = "bce"
+    antecedents: Tensor, scores: Tensor, entity: Tensor, count: int, kind: str = "bce"
 ) -> Tensor:
     """Loss of pair logits [M, K] against `entity` [M], the gold cluster's number in the batch (-1: a wrong mention).
 
-    "bce": binary cross-entropy, the mean over the pairs of a dialogue, then over all `count` dialogues. "marginal":
-    -log of the probability of the gold antecedents, or of none (logit 0), the mean over mentions, then over dialogues.
+    "bce": binary cross-entropy over pairs. "marginal": -log of the probability of the gold antecedents, or of none
+    (logit 0), over mentions. Either is the sum in a dialogue, its mean over all `count` dialogues.
     """
     row, column = (antecedents >= 0).nonzero(as_tuple=True)
     gold = (entity[row] == entity[antecedents[row, column]]) & (entity[row] >= 0)
     if kind == "bce":
         losses = F.binary_cross_entropy_with_logits(scores[row, column], gold.float(), reduction="none")
-        return dialogue_mean(losses, dialogue[row], count)
+        return losses.sum() / count
     correct = torch.zeros_like(antecedents, dtype=torch.bool).index_put((row, column), gold)
     none = F.pad(scores, (1, 0), value=0.0)
     target = torch.cat([~correct.any(1, keepdim=True), correct], 1)
     losses = none.logsumexp(1) - none.masked_fill(~target, float("-inf")).logsumexp(1)
-    return dialogue_mean(losses, dialogue, count)
+    return losses.sum() / count
 
 
 def close_clusters(antecedents: Tensor, scores: Tensor, threshold: float) -> list[int]:

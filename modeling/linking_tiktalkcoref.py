@@ -15,7 +15,6 @@ from torch.nn import functional as F
 
 from .configuration_tiktalkcoref import TikTalkCorefConfig
 from .lexicon_tiktalkcoref import normalise, query_rank
-from .mentions_tiktalkcoref import dialogue_mean
 
 __all__ = [
     "LinkingHead",
@@ -176,7 +175,8 @@ def linking_loss(
     The sum of two parts. Within the video: -log of the probability of the right region, or of none, in the softmax over
     the video's regions and none. Contrastive: both ways, soft targets over all positives (the linked region, and others
     of the same person in that video), against the regions of the same video and, with "batch", of the others; pairs of
-    different videos that show the same person are in neither sum nor denominator. Each a mean over `count` dialogues.
+    different videos that show the same person are in neither sum nor denominator. Each is the sum over the clusters
+    (regions) of a dialogue, its mean over `count` dialogues.
 
     Args:
         logits: [K, R]. null: [K].
@@ -197,9 +197,8 @@ def linking_loss(
     to_region = _soft_cross_entropy(logits, positive, allowed)
     to_cluster = _soft_cross_entropy(logits.T, positive.T, allowed.T)
     rows, columns = positive.any(1), positive.any(0)
-    contrastive = dialogue_mean(to_region[rows], cluster_dialogue[rows], count)
-    contrastive = contrastive + dialogue_mean(to_cluster[columns], region_dialogue[columns], count)
-    return dialogue_mean(within, cluster_dialogue, count) + contrastive / 2
+    contrastive = to_region[rows].sum() + to_cluster[columns].sum()
+    return (within.sum() + contrastive / 2) / count
 
 
 def _soft_cross_entropy(logits: Tensor, positive: Tensor, allowed: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["MentionHead", "band_mask", "dialogue_mean", "mention_labels", "mention_losses", "select_mentions"]
+__all__ = ["MentionHead", "band_mask", "mention_labels", "mention_losses", "select_mentions"]
 
 BLOCK = 256  # starts scored at once
 PRIOR = -2.0  # initial bias of the start logit: most characters start nothing
@@ -112,7 +112,7 @@ def mention_losses(
     end_starts: str,
     threshold: float,
 ) -> tuple[Tensor, Tensor]:
-    """Binary cross-entropies of starts and of ends given starts, each a mean over dialogues of the mean in a dialogue.
+    """Binary cross-entropies of starts and of ends given starts, each a mean over dialogues of the sum in a dialogue.
 
     The ends are trained on the gold starts; with "predicted" also on the starts that the model would follow now, none
     of whose ends is right, as decoding meets them; with "all" on every start.
@@ -127,7 +127,11 @@ def mention_losses(
             followed = followed | (start_logits.detach().sigmoid() > threshold)
     pairs = mask & followed[..., None]
     loss_end = F.binary_cross_entropy_with_logits(end_logits, spans, reduction="none")
-    return _masked_mean(loss_start, characters), _masked_mean(loss_end.flatten(1), pairs.flatten(1))
+    count = max(len(starts), 1)
+    return (
+        torch.where(characters, loss_start, 0.0).sum() / count,
+        torch.where(pairs, loss_end, 0.0).sum() / count,
+    )
 
 
 def select_mentions(
@@ -149,15 +153,3 @@ def select_mentions(
         found[number] = kept.view_as(found[number])
     dialogue, first, width = found.nonzero(as_tuple=True)
     return dialogue, first, first + width
-
-
-def dialogue_mean(values: Tensor, dialogue: Tensor, count: int) -> Tensor:
-    """Mean over `count` dialogues of the mean of the values [P] of each; a dialogue without values counts as zero."""
-    sums = values.new_zeros(count).index_add(0, dialogue, values)
-    numbers = values.new_zeros(count).index_add(0, dialogue, torch.ones_like(values))
-    return (sums / numbers.clamp(min=1)).mean()
-
-
-def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    values = torch.where(mask, values, 0.0)
-    return (values.sum(1) / mask.sum(1).clamp(min=1)).mean()

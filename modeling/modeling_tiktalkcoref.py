@@ -66,7 +66,8 @@ PIPELINES = {
 class TikTalkCorefOutput(ModelOutput):
     """What `forward` returns, for B dialogues of at most C characters.
 
-    Every loss is a mean over the B dialogues, so that micro-batches weighted by `num_dialogues` add up to the loss of
+    Every loss is the sum over what is decided in a dialogue (its starts, ends, pairs, links), its mean over the B
+    dialogues: so the four are in the same units, and micro-batches weighted by `num_dialogues` add up to the loss of
     the whole batch (the contrastive part does with `linking_negatives="video"` alone: else it looks across the batch).
 
     Args:
@@ -271,12 +272,15 @@ class TikTalkCorefModel(TikTalkCorefPreTrainedModel):
         clusters: list[list[list[list[int]]]] | None = None,
         links: list[list[int] | None] | None = None,
         region_identities: list[list[str | None] | None] | None = None,
+        masked_input_ids: Tensor | None = None,
     ) -> TikTalkCorefOutput:
         """Logits and, with `clusters`, the losses: see `TikTalkCorefOutput`.
 
         Args: as `TikTalkCorefProcessor` makes them, for B dialogues in N windows of L tokens with R regions.
+        `masked_input_ids` [N, L] are read in the place of `input_ids` where training hides some; queries stay whole.
         """
-        states = self._read(input_ids, attention_mask, token_type_ids, token_speaker, character_index)
+        read = input_ids if masked_input_ids is None else masked_input_ids
+        states = self._read(read, attention_mask, token_type_ids, token_speaker, character_index)
         start_logits, end_logits = self.mention_head(states)
         output = TikTalkCorefOutput(start_logits=start_logits, end_logits=end_logits, num_dialogues=len(states))
         if clusters is None:
@@ -440,9 +444,7 @@ class TikTalkCorefModel(TikTalkCorefPreTrainedModel):
         entity = [entities.get(span, -1) for span in mentions.spans()]
         antecedents, scores = self.clustering_head(self.clustering_head.represent(states, mentions), mentions)
         entity = torch.tensor(entity, dtype=torch.long, device=states.device)
-        return clustering_loss(
-            antecedents, scores, entity, mentions.dialogue, len(clusters), self.config.clustering_loss
-        )
+        return clustering_loss(antecedents, scores, entity, len(clusters), self.config.clustering_loss)
 
     # Links.
 

@@ -130,7 +130,7 @@ def test_spans_stay_within_their_utterance():
 
 
 @pytest.mark.parametrize("end_starts", ["gold", "predicted", "all"])
-def test_mention_losses_are_means_over_dialogues(end_starts):
+def test_mention_losses_are_sums_in_a_dialogue_and_means_over_dialogues(end_starts):
     torch.manual_seed(0)
     utterance = torch.tensor([[0, 0, 0, 1, 1], [0, 0, 1, -1, -1]])
     start_logits, end_logits = torch.randn(2, 5), torch.randn(2, 5, 3)
@@ -149,8 +149,8 @@ def test_mention_losses_are_means_over_dialogues(end_starts):
             for w in range(3):
                 if follow and mask[b, s, w]:
                     many.append(-torch.nn.functional.logsigmoid(end_logits[b, s, w] * (2 * spans[b, s, w] - 1)))
-        wanted_start.append(sum(one) / len(one))
-        wanted_end.append(sum(many) / len(many) if many else torch.tensor(0.0))
+        wanted_start.append(sum(one))
+        wanted_end.append(sum(many))
     assert torch.allclose(losses[0], sum(wanted_start) / 2)
     assert torch.allclose(losses[1], sum(wanted_end) / 2)
 
@@ -201,20 +201,17 @@ def test_antecedents_are_the_best_of_the_same_dialogue(top_k):
 
 
 def test_clustering_losses():
-    dialogue = torch.tensor([0, 0, 0, 2])
     antecedents = torch.tensor([[-1, -1], [0, -1], [1, 0], [-1, -1]])
     scores = torch.tensor([[-torch.inf, -torch.inf], [0.5, -torch.inf], [-1.0, 2.0], [-torch.inf, -torch.inf]])
     entity = torch.tensor([4, 5, 4, 6])
     pairs = [-0.5, 1.0, 2.0]  # logits times the sign of the label
-    wanted = -torch.nn.functional.logsigmoid(torch.tensor(pairs)).mean() / 3
-    assert torch.allclose(clustering_loss(antecedents, scores, entity, dialogue, 3), wanted)
+    wanted = -torch.nn.functional.logsigmoid(torch.tensor(pairs)).sum() / 3
+    assert torch.allclose(clustering_loss(antecedents, scores, entity, 3), wanted)
     e = torch.tensor([0.5, -1.0, 2.0]).exp()
-    wanted = (torch.log(1 + e[0]) + torch.log((1 + e[1] + e[2]) / e[2])) / 3 / 3
-    assert torch.allclose(clustering_loss(antecedents, scores, entity, dialogue, 3, "marginal"), wanted)
+    wanted = (torch.log(1 + e[0]) + torch.log((1 + e[1] + e[2]) / e[2])) / 3
+    assert torch.allclose(clustering_loss(antecedents, scores, entity, 3, "marginal"), wanted)
     wrong = torch.tensor([-1, -1, -1, -1])  # wrong mentions corefer with nothing, not with one another
-    assert clustering_loss(antecedents, scores, wrong, dialogue, 3) > clustering_loss(
-        antecedents, scores, entity, dialogue, 3
-    )
+    assert clustering_loss(antecedents, scores, wrong, 3) > clustering_loss(antecedents, scores, entity, 3)
 
 
 def test_closing_is_transitive():
@@ -234,7 +231,7 @@ def test_linking_loss_leaves_pairs_of_the_same_person_out():
     clusters, regions = torch.tensor([0, 0, 1]), torch.tensor([0, 0, 1, 1])
     loss = linking_loss(logits, null, link, identity, clusters, regions, 2)
     e, n = logits.exp(), null.exp()
-    within = -(torch.log(e[0, 0] / (e[0, 0] + e[0, 1] + n[0])) + torch.log(n[1] / (e[1, 0] + e[1, 1] + n[1]))) / 2
+    within = -(torch.log(e[0, 0] / (e[0, 0] + e[0, 1] + n[0])) + torch.log(n[1] / (e[1, 0] + e[1, 1] + n[1])))
     within = within - torch.log(e[2, 2] / (e[2, 2] + e[2, 3] + n[2]))
     rows = -torch.log(e[0, 0] / (e[0, 0] + e[0, 1] + e[0, 3])) - torch.log(e[2, 2] / (e[2, 2] + e[2, 3] + e[2, 1]))
     columns = -torch.log(e[0, 0] / (e[0, 0] + e[1, 0])) - torch.log(e[2, 2] / (e[2, 2] + e[1, 2]))

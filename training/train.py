@@ -372,7 +372,8 @@ def _vary(run: Run, batch: Any) -> Any:
     loop, tokenizer = run.recipe.loop, run.processor.tokenizer
     if loop.hide_characters:
         hidden = tokenizer.unk_token_id if tokenizer.mask_token_id is None else tokenizer.mask_token_id
-        batch["input_ids"] = hide_characters(batch["input_ids"], batch["token_speaker"], loop.hide_characters, hidden)
+        read = hide_characters(batch["input_ids"], batch["token_speaker"], loop.hide_characters, hidden)
+        batch["masked_input_ids"] = read
     if loop.vary_pictures and "pixel_values" in batch:
         batch["pixel_values"] = vary_pictures(batch["pixel_values"], loop.vary_pictures)
     return batch
