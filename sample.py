@@ -81,7 +81,7 @@ class Dialogue:
     frame: int
 
 
-def write_sample(output: Path, seed: int = 0, dialogues: int = 1200) -> Path:
+def write_sample(output: Path, seed: int = 0, dialogues: int = 2000) -> Path:
     """Write the sample corpus into `output` (replaced as a whole) and return it.
 
     Files: `all_textual_and_visual_annotations_format.jsonl`, `split.jsonl`, `video_titles.jsonl`,
@@ -95,7 +95,7 @@ def write_sample(output: Path, seed: int = 0, dialogues: int = 1200) -> Path:
     return Path(output)
 
 
-def make_dialogues(seed: int = 0, dialogues: int = 1200) -> list[Dialogue]:
+def make_dialogues(seed: int = 0, dialogues: int = 2000) -> list[Dialogue]:
     """The corpus before it is drawn: heads without boxes."""
     if dialogues < 12:
         raise ValueError(f"dialogues is {dialogues}: the sample needs at least 12, one of each split and video type")

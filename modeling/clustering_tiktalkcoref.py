@@ -227,9 +227,7 @@ def _contained(mentions: Mentions, first: Tensor, second: Tensor, wanted: Tensor
     return index[torch.tensor(held, device=index.device)[inverse]]
 
 
-def clustering_loss(
-    antecedents: Tensor, scores: Tensor, entity: Tensor, count: int, kind: str = "bce"
-) -> Tensor:
+def clustering_loss(antecedents: Tensor, scores: Tensor, entity: Tensor, count: int, kind: str = "bce") -> Tensor:
     """Loss of pair logits [M, K] against `entity` [M], the gold cluster's number in the batch (-1: a wrong mention).
 
     "bce": binary cross-entropy over pairs. "marginal": -log of the probability of the gold antecedents, or of none

@@ -1,8 +1,10 @@
 """The mention head: a start logit a character, then an end logit for each end that the start could have.
 
 As in Maverick (Martinelli et al., ACL 2024) the end is conditioned on its start and stays within the utterance, so that
-nested mentions are found. Pairs are scored by a biaffine form with a width bias over a band [C, W] of at most
-`max_mention_length` ends a start, in blocks: time and memory grow linearly with the dialogue.
+nested mentions are found. Pairs are scored by a biaffine form with a width bias and, as in a semi-Markov model
+(Sarawagi and Cohen, 2004), by what each character after the first says of being inside a mention: two good ends around
+a verb or a comma make none. All over a band [C, W] of at most `max_mention_length` ends a start, in blocks: time and
+memory grow linearly with the dialogue.
 """
 
 from __future__ import annotations
@@ -40,30 +42,33 @@ class MentionHead(nn.Module):
         self.end_bias = nn.Linear(size, 1, bias=False)
         self.width_bias = nn.Embedding(max_length, 1)
         self.width_bias.initial_weight = 0.0
+        self.inside_score = nn.Linear(hidden_size, 1)
+        self.inside_score.initial_weight = 0.0
 
     def forward(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """States [B, C, H] -> start logits [B, C], end logits [B, C, W] of the spans (start, start + w)."""
-        start_logits, starts, ends = self._represent(states)
-        return start_logits, self._score_band(starts, ends)
+        start_logits, starts, ends, inside = self._represent(states)
+        return start_logits, self._score_band(starts, ends, inside)
 
     def score_spans(self, states: Tensor, dialogue: Tensor, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of given spans [M] of any length: of their starts, and of their ends given the starts."""
-        first, last = states[dialogue, start], states[dialogue, end]
-        start_logits, starts, _ = self._represent(first)
-        _, _, ends = self._represent(last)
+        start_logits, starts, ends, inside = self._represent(states)
+        start_logits, starts, ends = start_logits[dialogue, start], starts[dialogue, start], ends[dialogue, end]
         width = (end - start).clamp(max=self.max_length - 1)
+        upto = inside.double().cumsum(1)
         scores = (self.biaffine(starts) * ends).sum(-1) + self.start_bias(starts).squeeze(-1)
         scores = scores + self.end_bias(ends).squeeze(-1) + self.width_bias(width).squeeze(-1)
-        return start_logits, scores.float()
+        return start_logits, scores.float() + (upto[dialogue, end] - upto[dialogue, start]).float()
 
-    def _represent(self, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _represent(self, states: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Start logits [B, C], representations of starts and ends [B, C, D], logits of being inside [B, C]."""
         states = self.dropout(states)
         start_logits = self.start_score(self.dropout(F.gelu(self.start_hidden(states)))).squeeze(-1)
         starts = self.dropout(F.gelu(self.span_start(states)))
         ends = self.dropout(F.gelu(self.span_end(states)))
-        return start_logits.float(), starts, ends
+        return start_logits.float(), starts, ends, self.inside_score(states).squeeze(-1).float()
 
-    def _score_band(self, starts: Tensor, ends: Tensor) -> Tensor:
+    def _score_band(self, starts: Tensor, ends: Tensor, inside: Tensor) -> Tensor:
         batch, length, _ = starts.shape
         width = self.max_length
         queries = self.biaffine(starts)
@@ -77,7 +82,8 @@ class MentionHead(nn.Module):
             column = column.clamp(max=keys.shape[1] - 1).expand(batch, -1, -1)
             blocks.append(scores.gather(2, column))
         scores = torch.cat(blocks, 1) + self.start_bias(starts) + self.width_bias.weight.T
-        return scores.float()
+        within = F.pad(inside, (0, width - 1)).unfold(1, width, 1)[..., 1:].cumsum(-1)
+        return scores.float() + F.pad(within, (1, 0))
 
 
 def band_mask(utterance: Tensor, max_length: int) -> Tensor:
@@ -139,17 +145,36 @@ def select_mentions(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The mentions that the cascade finds: start, then end given start, both above the threshold.
 
-    Returns the dialogue, start and inclusive end of each, [M], ordered by these. Where a dialogue has more than
-    `per_character` mentions a character, those of the highest probability stay.
+    Mentions may lie in one another but do not cross: of two that do, the more probable stays. Where a dialogue has more
+    than `per_character` mentions a character, those of the highest probability stay.
+
+    Returns the dialogue, start and inclusive end of each, [M], ordered by these.
     """
     start, end = start_logits.sigmoid(), end_logits.sigmoid()
     found = mask & (start > threshold)[..., None] & (end > threshold)
+    scores = F.logsigmoid(start_logits)[..., None] + F.logsigmoid(end_logits)  # finer than products near 1
     limits = (mask[..., 0].sum(1).float() * per_character).ceil().long()
     for number in (found.flatten(1).sum(1) > limits).nonzero().flatten().tolist():
-        scores = F.logsigmoid(start_logits[number])[:, None] + F.logsigmoid(end_logits[number])  # finer than near 1
-        scores = scores.masked_fill(~found[number], float("-inf")).flatten()
-        kept = torch.zeros_like(scores, dtype=torch.bool)
-        kept[scores.topk(int(limits[number])).indices] = True
+        best = scores[number].masked_fill(~found[number], float("-inf")).flatten().topk(int(limits[number])).indices
+        kept = torch.zeros_like(found[number]).flatten()
+        kept[best] = True
         found[number] = kept.view_as(found[number])
     dialogue, first, width = found.nonzero(as_tuple=True)
-    return dialogue, first, first + width
+    kept = _without_crossing(dialogue, first, first + width, scores[dialogue, first, width], mask.shape[2])
+    return dialogue[kept], first[kept], (first + width)[kept]
+
+
+def _without_crossing(dialogue: Tensor, start: Tensor, end: Tensor, score: Tensor, longest: int) -> Tensor:
+    """Which mentions [M] stay, the best first, so that none begins inside another and ends beyond it."""
+    order = score.argsort(descending=True, stable=True).tolist()
+    spans = torch.stack([dialogue, start, end], 1).tolist()
+    ends: dict[tuple[int, int], list[int]] = {}  # of those that stay, by dialogue and start
+    kept = torch.zeros_like(dialogue, dtype=torch.bool)
+    for index in order:
+        number, first, last = spans[index]
+        from_before = (e for s in range(first - longest + 1, first) for e in ends.get((number, s), ()))
+        from_inside = (e for s in range(first + 1, last + 1) for e in ends.get((number, s), ()))
+        if not any(first <= e < last for e in from_before) and not any(e > last for e in from_inside):
+            ends.setdefault((number, first), []).append(last)
+            kept[index] = True
+    return kept

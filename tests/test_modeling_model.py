@@ -111,6 +111,7 @@ def test_names_before_nouns_before_pronouns():
 def test_band_of_spans_is_what_each_pair_scores(length):
     torch.manual_seed(0)
     head = MentionHead(8, 6, 7, 0.0).eval()
+    assert head.inside_score.weight.any()  # else the pairs' insides would not be tested
     states = torch.randn(2, length, 8)
     start_logits, band = head(states)
     pairs = [(b, s, s + w) for b in range(2) for s in (0, 1, 254, 255, 256, length - 2) for w in (0, 3, 6)]
@@ -160,6 +161,27 @@ def test_at_most_so_many_mentions_a_character():
     start = torch.arange(10.0)[None]
     found = select_mentions(start + 1, torch.full((1, 10, 4), 3.0), mask, 0.5, 0.3)
     assert torch.stack(found, 1).tolist() == [[0, 8, 8], [0, 8, 9], [0, 9, 9]]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_mentions_nest_but_do_not_cross(seed):
+    torch.manual_seed(seed)
+    mask = band_mask(torch.tensor([[0] * 9 + [1] * 6 + [-1], [0] * 16]), 5)
+    start, end = torch.randn(2, 16), torch.randn(2, 16, 5)
+    found = set(map(tuple, torch.stack(select_mentions(start, end, mask, 0.4, 100.0), 1).tolist()))
+
+    def crosses(one, other):
+        return one[0] == other[0] and one[1] < other[1] <= one[2] < other[2]
+
+    score = {
+        (b, s, s + w): float(start[b, s].sigmoid() * end[b, s, w].sigmoid())
+        for b, s, w in mask.nonzero().tolist()
+        if start[b, s].sigmoid() > 0.4 and end[b, s, w].sigmoid() > 0.4
+    }
+    assert not any(crosses(one, other) for one in found for other in found)
+    assert any(one[1] <= other[1] and other[2] <= one[2] for one in found for other in found - {one})
+    for span in score.keys() - found:  # what is left out crosses something better
+        assert any((crosses(span, other) or crosses(other, span)) and score[other] > score[span] for other in found)
 
 
 # The clustering head.

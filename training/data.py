@@ -19,7 +19,7 @@ from tiktalkcoref.modeling.inputs_tiktalkcoref import read_regions
 from .recipe import SPLITS, parse_fold
 
 Dialogue = dict[str, Any]
-SAMPLE_DIALOGUES = 1200
+SAMPLE_DIALOGUES = 2000
 MAX_SCALED = 2_000_000_000  # bytes of scaled regions that are held in memory
 
 
