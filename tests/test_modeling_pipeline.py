@@ -135,7 +135,7 @@ def test_offsets_of_emoji_and_spaces(scripted):
 
 
 def test_forms_of_input(resolver):
-    made = dialogues(7)
+    made = dialogues(21)
     alone = [resolver(dialogue) for dialogue in made]
     assert sum(len(result["clusters"]) for result in alone) > 20
     assert any(len(cluster["mentions"]) > 1 for result in alone for cluster in result["clusters"])
