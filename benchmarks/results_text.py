@@ -12,7 +12,7 @@ import argparse
 import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,8 @@ class Estimate:
     mean: float
     low: float
     high: float
-    values: list[float] = field(default_factory=list)
-    dialogues: int = 0
+    values: list[float]
+    dialogues: int
 
 
 def main() -> None:

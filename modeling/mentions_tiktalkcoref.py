@@ -47,26 +47,31 @@ class MentionHead(nn.Module):
 
     def forward(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """States [B, C, H] -> start logits [B, C], end logits [B, C, W] of the spans (start, start + w)."""
-        start_logits, starts, ends, inside = self._represent(states)
-        return start_logits, self._score_band(starts, ends, inside)
+        states = self.dropout(states)
+        start_logits, starts, ends = self._represent(states)
+        return start_logits, self._score_band(starts, ends, self._inside(states))
 
     def score_spans(self, states: Tensor, dialogue: Tensor, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of given spans [M] of any length: of their starts, and of their ends given the starts."""
-        start_logits, starts, ends, inside = self._represent(states)
-        start_logits, starts, ends = start_logits[dialogue, start], starts[dialogue, start], ends[dialogue, end]
+        states = self.dropout(states)
+        start_logits, starts, _ = self._represent(states[dialogue, start])
+        _, _, ends = self._represent(states[dialogue, end])
         width = (end - start).clamp(max=self.max_length - 1)
-        upto = inside.double().cumsum(1)
+        upto = self._inside(states).double().cumsum(1)
         scores = (self.biaffine(starts) * ends).sum(-1) + self.start_bias(starts).squeeze(-1)
         scores = scores + self.end_bias(ends).squeeze(-1) + self.width_bias(width).squeeze(-1)
         return start_logits, scores.float() + (upto[dialogue, end] - upto[dialogue, start]).float()
 
-    def _represent(self, states: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Start logits [B, C], representations of starts and ends [B, C, D], logits of being inside [B, C]."""
-        states = self.dropout(states)
+    def _represent(self, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """States [..., H] -> start logits [...], representations of starts and of ends [..., D]."""
         start_logits = self.start_score(self.dropout(F.gelu(self.start_hidden(states)))).squeeze(-1)
         starts = self.dropout(F.gelu(self.span_start(states)))
         ends = self.dropout(F.gelu(self.span_end(states)))
-        return start_logits.float(), starts, ends, self.inside_score(states).squeeze(-1).float()
+        return start_logits.float(), starts, ends
+
+    def _inside(self, states: Tensor) -> Tensor:
+        """States [B, C, H] -> what each character adds to the score of a span that goes on through it, [B, C]."""
+        return self.inside_score(states).squeeze(-1).float()
 
     def _score_band(self, starts: Tensor, ends: Tensor, inside: Tensor) -> Tensor:
         batch, length, _ = starts.shape
@@ -133,11 +138,8 @@ def mention_losses(
             followed = followed | (start_logits.detach().sigmoid() > threshold)
     pairs = mask & followed[..., None]
     loss_end = F.binary_cross_entropy_with_logits(end_logits, spans, reduction="none")
-    count = max(len(starts), 1)
-    return (
-        torch.where(characters, loss_start, 0.0).sum() / count,
-        torch.where(pairs, loss_end, 0.0).sum() / count,
-    )
+    total_start = torch.where(characters, loss_start, 0.0).sum()
+    return total_start / len(starts), torch.where(pairs, loss_end, 0.0).sum() / len(starts)
 
 
 def select_mentions(

@@ -331,6 +331,20 @@ def test_micro_batches_add_up():
         assert torch.allclose(whole[name], total, atol=1e-5), name
 
 
+def test_queries_stay_whole_where_characters_are_masked(monkeypatch):
+    model = make_model()
+    batch = make_processor(model)(make_dialogues(8), labels=True)
+    read = []
+    plain = model._read_queries
+    monkeypatch.setattr(model, "_read_queries", lambda queries: read.append(queries) or plain(queries))
+    whole = model(**batch)
+    masked = batch["input_ids"].masked_fill(batch["token_speaker"] > 0, SPECIALS.index("[UNK]"))
+    hidden = model(**batch, masked_input_ids=masked)
+    assert read[0] and read[0] == read[1]
+    assert not torch.allclose(whole.start_logits, hidden.start_logits)
+    assert torch.equal(model(**batch, masked_input_ids=batch["input_ids"]).loss, whole.loss)
+
+
 @pytest.mark.parametrize(
     "option", [{"clustering_negatives": True}, {"clustering_loss": "marginal"}, {"end_starts": "all"}]
 )

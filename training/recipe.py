@@ -86,7 +86,6 @@ class Loop:
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     length_grouped: bool = True  # batches of dialogues of similar length: less padding
     hide_characters: float = 0.0  # share of a training dialogue's characters that the text encoder does not see
-    vary_pictures: float = 0.0  # how far training pictures are moved, scaled, relit (and mirrored), in [0, 1]
     ema_decay: float = 0.0  # the moving average of the weights that is evaluated and saved; 0: none
     evaluate_every: int = 1  # epochs
     patience: int = 0  # evaluations without a better score before stopping; 0: never
@@ -105,7 +104,6 @@ class Loop:
         for name in ("max_steps", "patience", "checkpoint_every", "workers"):
             _require(getattr(self, name) >= 0, f"loop.{name} is {getattr(self, name)}: 0 or more expected")
         _require(0 <= self.hide_characters < 1, f"loop.hide_characters is {self.hide_characters}: expected in [0, 1)")
-        _require(0 <= self.vary_pictures <= 1, f"loop.vary_pictures is {self.vary_pictures}: expected in [0, 1]")
         _require(0 <= self.ema_decay < 1, f"loop.ema_decay is {self.ema_decay}: expected in [0, 1)")
         _require(bool(self.select_on), "loop.select_on is empty: name at least one score, such as conll_f1")
 

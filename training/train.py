@@ -30,7 +30,7 @@ from transformers.utils import logging as transformers_logging
 from tiktalkcoref.corpus.atomic import atomic_file, atomic_folder
 
 from . import checkpoint as checkpoints
-from .augmentation import hide_characters, vary_pictures
+from .augmentation import hide_characters
 from .checkpoint import Progress
 from .data import DatasetError, Dialogue, Step, batches_of, load_dialogues, plan_epoch, scale_regions
 from .evaluation import evaluate_model, score_gold
@@ -344,7 +344,7 @@ def _fit_steps(run: Run, monitor: Monitor, wrapped: Any, optimizer: Any, plan: l
         factor = learning_rate_factor(progress.step, run.steps, run.recipe.optimizer)
         set_learning_rate(run.optimizer, factor)
         for number, count in enumerate(step.counts, start=1):
-            batch = _vary(run, next(batches).to(run.accelerator.device))
+            batch = _hide(run, next(batches).to(run.accelerator.device))
             is_last = number == len(step.counts)
             with contextlib.nullcontext() if is_last else run.accelerator.no_sync(wrapped):
                 outputs = wrapped(**batch)
@@ -368,14 +368,12 @@ def _fit_steps(run: Run, monitor: Monitor, wrapped: Any, optimizer: Any, plan: l
             _save(run)
 
 
-def _vary(run: Run, batch: Any) -> Any:
-    loop, tokenizer = run.recipe.loop, run.processor.tokenizer
-    if loop.hide_characters:
+def _hide(run: Run, batch: Any) -> Any:
+    """The batch with what the text encoder is to read where the recipe hides characters; queries read `input_ids`."""
+    share, tokenizer = run.recipe.loop.hide_characters, run.processor.tokenizer
+    if share:
         hidden = tokenizer.unk_token_id if tokenizer.mask_token_id is None else tokenizer.mask_token_id
-        read = hide_characters(batch["input_ids"], batch["token_speaker"], loop.hide_characters, hidden)
-        batch["masked_input_ids"] = read
-    if loop.vary_pictures and "pixel_values" in batch:
-        batch["pixel_values"] = vary_pictures(batch["pixel_values"], loop.vary_pictures)
+        batch["masked_input_ids"] = hide_characters(batch["input_ids"], batch["token_speaker"], share, hidden)
     return batch
 
 
