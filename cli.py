@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from .tiktalkcoref_dataset import CorpusFiles
+    from tiktalkcoref.tiktalkcoref_dataset import CorpusFiles
 
 app = typer.Typer(
     name="tiktalkcoref",
@@ -36,7 +36,7 @@ def sample(
     dialogues: Annotated[int, typer.Option(help="How many dialogues; at least 12.")] = 2000,
 ) -> None:
     """Write the embedded sample: a synthetic corpus with pictures, in upstream's own file format."""
-    from .sample import write_sample
+    from tiktalkcoref.sample import write_sample
 
     typer.echo(f"wrote {dialogues} dialogues to {write_sample(output, seed=seed, dialogues=dialogues)}")
 
@@ -69,7 +69,7 @@ class ExportFormat(str, Enum):
 def _corpus_files(
     data_dir: Path | None, annotations: Path | None, splits: Path | None, titles: Path | None
 ) -> "CorpusFiles":
-    from .tiktalkcoref_dataset import download_files, find_files
+    from tiktalkcoref.tiktalkcoref_dataset import download_files, find_files
 
     if data_dir is None and annotations is None and splits is None and titles is None:
         return download_files()
@@ -90,7 +90,7 @@ def prepare(
 
     Beside it, `load_dataset("tiktalkcoref", "celeb")` works, offline and without running code.
     """
-    from .corpus.prepare import prepare, survey
+    from tiktalkcoref.hub.prepare import prepare, survey
 
     files = _corpus_files(data_dir, annotations, splits, titles)
     facts = survey(files, frames_dir, regions_dir)
@@ -114,7 +114,7 @@ def split(
     titles: Titles = None,
 ) -> None:
     """Write upstream's own layout: `all.textual.jsonl`, `all/train.textual.jsonl`, `celeb/...`: twenty files."""
-    from .corpus.split import split
+    from tiktalkcoref.corpus.split import split
 
     counts = split(_corpus_files(data_dir, annotations, splits, titles), output_dir)
     typer.echo(f"wrote {len(counts)} files of {counts['all.textual.jsonl']} dialogues to {output_dir}")
@@ -130,9 +130,9 @@ def stats(
     output_dir: Annotated[Path | None, typer.Option(help="Folder for statistics.json and the PNG figures.")] = None,
 ) -> None:
     """Print the figures of the corpus, measured, beside the published ones; with --output-dir draw them too."""
-    from .corpus.progress import track
-    from .corpus.statistics import measure, statistics_table, write_statistics
-    from .tiktalkcoref_dataset import read_corpus
+    from tiktalkcoref.corpus.statistics import measure, statistics_table, write_statistics
+    from tiktalkcoref.files.progress import track
+    from tiktalkcoref.tiktalkcoref_dataset import read_corpus
 
     files = _corpus_files(data_dir, annotations, splits, titles)
     counts = measure(track(read_corpus(files), "counting"), videos_dir)
@@ -154,9 +154,9 @@ def validate(
     plain: Annotated[bool, typer.Option("--plain", help="One line a problem, as compilers print them.")] = False,
 ) -> None:
     """List every problem of the corpus files. Exit code 1 if there are errors."""
-    from .corpus.progress import track
-    from .corpus.validation import problem_line, problem_tables, summary
-    from .tiktalkcoref_dataset import find_problems
+    from tiktalkcoref.corpus.validation import problem_line, problem_tables, summary
+    from tiktalkcoref.files.progress import track
+    from tiktalkcoref.tiktalkcoref_dataset import find_problems
 
     files = _corpus_files(data_dir, annotations, splits, titles)
     pictures = {"frames_dir": frames_dir, "regions_dir": regions_dir, "require_images": require_images}
@@ -187,9 +187,9 @@ def export(
 
     Every dialogue is read back from what was written of it, and compared. chinese-clip needs pictures.
     """
-    from .corpus.export import export
-    from .corpus.progress import track
-    from .tiktalkcoref_dataset import read_corpus
+    from tiktalkcoref.corpus.export import export
+    from tiktalkcoref.files.progress import track
+    from tiktalkcoref.tiktalkcoref_dataset import read_corpus
 
     files = _corpus_files(data_dir, annotations, splits, titles)
     records = read_corpus(files, frames_dir=frames_dir, regions_dir=regions_dir)
@@ -210,8 +210,8 @@ def show(
     seed: Annotated[int | None, typer.Option(help="With --random: the same seed draws the same dialogue.")] = None,
 ) -> None:
     """Print a dialogue with its clusters coloured, and their labels and boxes."""
-    from .corpus.show import choose_record, show_record
-    from .tiktalkcoref_dataset import read_corpus
+    from tiktalkcoref.corpus.show import choose_record, show_record
+    from tiktalkcoref.tiktalkcoref_dataset import read_corpus
 
     if doc_key is not None and random:
         raise typer.BadParameter("name a dialogue or draw one, not both", param_hint="--random")
@@ -235,7 +235,7 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the result alone.")] = False,
 ) -> None:
     """Train by a recipe; several processes: `accelerate launch -m tiktalkcoref.training.train RECIPE`."""
-    from .training.train import main
+    from tiktalkcoref.training.train import main
 
     main(recipe, dataset=dataset, output=output, overrides=overrides or [], resume=resume, quiet=quiet)
 
@@ -255,7 +255,7 @@ def evaluate(
     with_pictures: Annotated[bool, typer.Option(help="Whether to look at the pictures.")] = True,
 ) -> None:
     """Evaluate a model: all scores with intervals, links by setting, baselines, and an HTML report."""
-    from .training.evaluate import Resampling, main
+    from tiktalkcoref.evaluation.evaluate import Resampling, main
 
     main(
         model, dataset, output_dir, config=config.value, split=split, fold=fold, batch_size=batch_size,
@@ -282,7 +282,7 @@ def predict(
     batch_size: Annotated[int, typer.Option(help="Dialogues read at once.")] = 32,
 ) -> None:
     """Find who is meant: `tiktalkcoref predict --model M 这个男生认识她吗 可以`. Pictures are optional."""
-    from .training.predict import dataset_dialogues, main, read_dialogues
+    from tiktalkcoref.inference.predict import dataset_dialogues, main, read_dialogues
 
     if sum(map(bool, (sentences, input_file, dataset))) != 1:
         raise ValueError("nothing (or too much) to read: give the utterances as arguments, or --input, or --dataset")
@@ -300,7 +300,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Of the training.")] = 0,
 ) -> None:
     """The whole way on the embedded sample: corpus, dataset, training, evaluation, prediction, report; on a CPU."""
-    from .training.demo import run_demo
+    from tiktalkcoref.demo import run_demo
 
     run_demo(output, seed)
 
@@ -330,8 +330,8 @@ def push(
     build_dir: Annotated[Path | None, typer.Option(help="Keep the folders as they are uploaded here.")] = None,
 ) -> None:
     """Build the Hub repositories and push them: one commit each, none where nothing changed; safe to repeat."""
-    from .hub.kinds import KINDS, Sources, parse_names
-    from .hub.push import Options, push
+    from tiktalkcoref.hub.kinds import KINDS, Sources, parse_names
+    from tiktalkcoref.hub.push import Options, push
 
     if what not in (*KINDS, "all"):
         raise ValueError(f"cannot push {what!r}: expected one of {', '.join(KINDS)} or all")
@@ -358,8 +358,8 @@ def score(
     seed: Annotated[int, typer.Option(help="Of the resampling.")] = 0,
 ) -> None:
     """Score predicted clusters, links and regions against gold ones."""
-    from .evaluate_metric.files import score_files, write_scores
-    from .evaluate_metric.report import tables
+    from tiktalkcoref.evaluate_metric.files import score_files, write_scores
+    from tiktalkcoref.evaluate_metric.report import tables
 
     options = {"ks": tuple(k or (1, 2, 3)), "keep_singletons": keep_singletons, "iou_threshold": iou_threshold}
     options |= {"n_resamples": n_resamples, "confidence_level": confidence_level, "seed": seed}

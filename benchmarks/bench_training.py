@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tiktalkcoref.training import train as training
-from tiktalkcoref.training.data import plan_epoch
+from tiktalkcoref.training.batches import plan_epoch
 from tiktalkcoref.training.monitor import Monitor
 from tiktalkcoref.training.recipe import load_recipe
 

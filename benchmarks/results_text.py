@@ -20,13 +20,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from tiktalkcoref.corpus.atomic import atomic_file
 from tiktalkcoref.evaluate_metric import Scores
 from tiktalkcoref.evaluate_metric.resampling import bootstrap
-from tiktalkcoref.training.baselines import score_baselines
-from tiktalkcoref.training.data import Dialogue, load_dialogues
-from tiktalkcoref.training.evaluate import load_model
-from tiktalkcoref.training.evaluation import Prediction, predict_dialogues, score_predictions
+from tiktalkcoref.evaluation.baselines import score_baselines
+from tiktalkcoref.evaluation.dialogues import Dialogue, load_dialogues
+from tiktalkcoref.evaluation.evaluate import load_model
+from tiktalkcoref.evaluation.predictions import Prediction, predict_dialogues, score_predictions
+from tiktalkcoref.files.atomic import atomic_file
 from tiktalkcoref.training.recipe import SPLITS, load_recipe
 from tiktalkcoref.training.train import train
 

@@ -1,1 +1,1 @@
-"""Work on records: split, statistics, validation, exports, showing a dialogue."""
+"""The records of the corpus: reading, checks, split, statistics, exports, showing a dialogue."""

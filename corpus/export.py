@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from .atomic import atomic_file, atomic_folder
+from tiktalkcoref.files.atomic import atomic_file, atomic_folder
+
 from .records import mention_text, tokens_of
 
 Record = dict[str, Any]

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..tiktalkcoref_dataset import CorpusFiles, read_corpus
-from .atomic import atomic_folder
-from .progress import track
+from tiktalkcoref.files.atomic import atomic_folder
+from tiktalkcoref.files.progress import track
+from tiktalkcoref.tiktalkcoref_dataset import CorpusFiles, read_corpus
 
 CONFIGS = ("all", "celeb", "no_celeb")
 SPLITS = {"train": "train", "validation": "val", "test": "test"}  # our name -> upstream's

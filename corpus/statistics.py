@@ -12,7 +12,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from .atomic import atomic_folder
+from tiktalkcoref.files.atomic import atomic_folder
 
 SPLITS = ("train", "validation", "test")
 GROUPS = ("celeb", "no_celeb", "all")

@@ -1,1 +1,1 @@
-"""Building and pushing the Hub repositories."""
+"""The Hub: the prepared dataset folder, building and pushing the repositories, their cards."""

@@ -11,7 +11,8 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from rich.console import Console
 
-from .. import __version__
+from tiktalkcoref import __version__
+
 from .cards import check_card
 from .kinds import KINDS, Kind, Sources
 from .remote import Changes, HubError, Outcome, Repository, commit, compare, open_request, read_folder, retry, tag

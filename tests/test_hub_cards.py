@@ -8,9 +8,9 @@ import yaml
 from hub_server import LocalHub, check_card
 from huggingface_hub import DatasetCard, ModelCard, RepoCard, SpaceCard
 
-from tiktalkcoref.corpus.prepare import prepare
 from tiktalkcoref.hub import cards, dataset_repo, metric_repo, model_repo
 from tiktalkcoref.hub.kinds import KINDS, Sources
+from tiktalkcoref.hub.prepare import prepare
 from tiktalkcoref.tiktalkcoref_dataset import find_files
 
 IDS = {kind: f"lab/{KINDS[kind].default_name}" for kind in KINDS}

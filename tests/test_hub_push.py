@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hub_server import Account, LocalHub, run_client, start_client
 
-from tiktalkcoref.corpus.prepare import prepare
+from tiktalkcoref.hub.prepare import prepare
 from tiktalkcoref.hub.push import _TYPES
 from tiktalkcoref.tiktalkcoref_dataset import find_files
 

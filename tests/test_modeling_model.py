@@ -340,7 +340,8 @@ def test_queries_stay_whole_where_characters_are_masked(monkeypatch):
     whole = model(**batch)
     masked = batch["input_ids"].masked_fill(batch["token_speaker"] > 0, SPECIALS.index("[UNK]"))
     hidden = model(**batch, masked_input_ids=masked)
-    assert read[0] and read[0] == read[1]
+    assert read[0]
+    assert read[0] == read[1]
     assert not torch.allclose(whole.start_logits, hidden.start_logits)
     assert torch.equal(model(**batch, masked_input_ids=batch["input_ids"]).loss, whole.loss)
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from tiktalkcoref.evaluate_metric import score
+from tiktalkcoref.evaluation.dialogues import to_dialogue
 from tiktalkcoref.modeling.modeling_tiktalkcoref import TikTalkCorefModel
 from tiktalkcoref.modeling.processing_tiktalkcoref import TikTalkCorefProcessor
 from tiktalkcoref.sample import write_sample
 from tiktalkcoref.tiktalkcoref_dataset import find_files, read_corpus
-from tiktalkcoref.training.data import to_dialogue
-from tiktalkcoref.training.initial import character_tokenizer
+from tiktalkcoref.training.building import character_tokenizer
 
 TEXT = {
     "model_type": "bert",

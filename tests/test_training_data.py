@@ -7,11 +7,12 @@ import random
 import pytest
 from PIL import Image
 
+from tiktalkcoref.evaluation import dialogues as data
+from tiktalkcoref.evaluation.dialogues import DatasetError, load_dialogues, split_fold, to_dialogue
 from tiktalkcoref.modeling.inputs_tiktalkcoref import KEYS
 from tiktalkcoref.sample import write_sample
 from tiktalkcoref.tiktalkcoref_dataset import find_files
-from tiktalkcoref.training import data
-from tiktalkcoref.training.data import DatasetError, load_dialogues, plan_epoch, split_fold, to_dialogue
+from tiktalkcoref.training.batches import plan_epoch
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +67,7 @@ def test_a_box_that_leaves_its_frame_is_cut_at_the_edge():
 
 
 def test_a_folder_of_upstream_files_and_the_prepared_folder_give_the_same(raw, tmp_path):
-    from tiktalkcoref.corpus.prepare import prepare
+    from tiktalkcoref.hub.prepare import prepare
 
     prepared = tmp_path / "prepared"
     prepare(find_files(raw), prepared, frames_dir=raw / "frames", regions_dir=raw / "faces_all")

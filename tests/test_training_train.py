@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tiktalkcoref.evaluation.dialogues import DatasetError
+from tiktalkcoref.evaluation.predictions import evaluate_model
 from tiktalkcoref.training import train as train_module
-from tiktalkcoref.training.data import DatasetError
-from tiktalkcoref.training.evaluation import evaluate_model
-from tiktalkcoref.training.initial import BackboneError, build, character_tokenizer
+from tiktalkcoref.training.building import BackboneError, build, character_tokenizer
 from tiktalkcoref.training.optimization import WeightAverage, build_optimizer, layer_depths, learning_rate_factor
 from tiktalkcoref.training.recipe import Optimizer, RecipeError, load_recipe
 from tiktalkcoref.training.train import OutputError, train
@@ -62,9 +62,9 @@ def test_a_run_leaves_model_checkpoints_log_recipe_and_summary(run):
 
 
 def test_the_saved_model_gives_the_scores_of_the_summary(run, sample_corpus):
+    from tiktalkcoref.evaluation.dialogues import load_dialogues
     from tiktalkcoref.modeling.modeling_tiktalkcoref import TikTalkCorefModel
     from tiktalkcoref.modeling.processing_tiktalkcoref import TikTalkCorefProcessor
-    from tiktalkcoref.training.data import load_dialogues
 
     output, summary = run
     model = TikTalkCorefModel.from_pretrained(output / "model")
@@ -286,7 +286,7 @@ def test_a_run_can_start_from_a_trained_model(run, sample_corpus, tmp_path):
 
 
 def test_loading_a_run_never_asks_whether_to_run_its_code(run, monkeypatch):
-    from tiktalkcoref.training.evaluate import load_model
+    from tiktalkcoref.evaluation.evaluate import load_model
 
     asked = []
     monkeypatch.setattr("builtins.input", lambda question="": asked.append(question) or "n")

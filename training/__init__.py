@@ -1,1 +1,1 @@
-"""Training with accelerate, evaluation and prediction."""
+"""Training with accelerate: recipes, batches, building the model, the loop, checkpoints."""

@@ -22,7 +22,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, load_model, save_file, save_model
 
-from tiktalkcoref.corpus.atomic import atomic_folder
+from tiktalkcoref.files.atomic import atomic_folder
 
 FORMAT = 1
 _NAME = re.compile(r"step-(\d{8})")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from tiktalkcoref.corpus.atomic import atomic_file
+from tiktalkcoref.files.atomic import atomic_file
 
 from .checkpoint import Progress
 

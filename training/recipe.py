@@ -5,7 +5,6 @@ it leaves out take the defaults below; `--set loop.batch_size=16` overrides any 
 """
 
 import contextlib
-import difflib
 import types
 import typing
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
@@ -14,9 +13,10 @@ from typing import Any, Literal
 
 import yaml
 
+from tiktalkcoref.evaluation.dialogues import CONFIGS, SPLITS, DatasetError, parse_fold
+from tiktalkcoref.files.hints import closest
+
 PACKAGED = Path(__file__).parent / "recipes"
-CONFIGS = ("all", "celeb", "no_celeb")
-SPLITS = ("train", "validation", "test")
 
 
 class RecipeError(ValueError):
@@ -137,7 +137,10 @@ class Recipe:
                 f"(configs {', '.join(CONFIGS)}; splits {', '.join(SPLITS)})",
             )
         if self.fold is not None:
-            parse_fold(self.fold)
+            try:
+                parse_fold(self.fold)
+            except DatasetError as error:
+                raise RecipeError(str(error)) from None
         has_vision = bool(self.initial.vision_encoder or self.initial.chinese_clip or self.initial.checkpoint)
         _require(
             has_vision or self.linking is not True,
@@ -183,14 +186,6 @@ def find_recipe(recipe: str | Path) -> Path:
 def save_recipe(recipe: Recipe, path: Path) -> None:
     """Write the resolved recipe, every field of it, as a file that `load_recipe` reads back to the same recipe."""
     path.write_text(yaml.safe_dump(asdict(recipe), allow_unicode=True, sort_keys=False), encoding="utf-8")
-
-
-def parse_fold(fold: str) -> tuple[int, int]:
-    """`"2/5"` -> (1, 5): the number of the test part counted from 0, and how many parts there are."""
-    part, _, parts = fold.partition("/")
-    valid = part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts) and int(parts) >= 2
-    _require(valid, f"fold is {fold!r}: expected like 2/5, the second of five parts")
-    return int(part) - 1, int(parts)
 
 
 def flatten(recipe: Recipe) -> dict[str, Any]:
@@ -277,19 +272,6 @@ def _field_names(kind: type, prefix: str = "") -> list[str]:
         names += [f"{prefix}{name}"]
         names += _field_names(below, f"{prefix}{name}.") if is_dataclass(below) else []
     return names
-
-
-def closest(name: Any, options: typing.Iterable[Any]) -> str:
-    """`; did you mean X?`, or nothing. A right name in the wrong section counts as close."""
-    options = [str(option) for option in options]
-    last = str(name).rpartition(".")[2]
-    close = [o for o in options if o.rpartition(".")[2] == last] or difflib.get_close_matches(
-        str(name), options, 1, 0.6
-    )
-    close = close or [
-        option for option in options if difflib.get_close_matches(last, [option.rpartition(".")[2]], 1, 0.75)
-    ]
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _require(condition: bool, message: str) -> None:

@@ -27,17 +27,19 @@ from accelerate.utils import DistributedDataParallelKwargs, gather_object, set_s
 from rich.console import Console
 from transformers.utils import logging as transformers_logging
 
-from tiktalkcoref.corpus.atomic import atomic_file, atomic_folder
+from tiktalkcoref.evaluation.dialogues import DatasetError, Dialogue, load_dialogues
+from tiktalkcoref.evaluation.predictions import evaluate_model, score_gold
+from tiktalkcoref.files.atomic import atomic_file, atomic_folder
+from tiktalkcoref.files.hints import closest
 
 from . import checkpoint as checkpoints
 from .augmentation import hide_characters
+from .batches import Step, batches_of, plan_epoch, scale_regions
+from .building import build, check_model_fields
 from .checkpoint import Progress
-from .data import DatasetError, Dialogue, Step, batches_of, load_dialogues, plan_epoch, scale_regions
-from .evaluation import evaluate_model, score_gold
-from .initial import build, check_model_fields
 from .monitor import SHOWN, Monitor
 from .optimization import WeightAverage, build_optimizer, learning_rate_factor, set_learning_rate
-from .recipe import Recipe, RecipeError, closest, flatten, load_recipe, save_recipe
+from .recipe import Recipe, RecipeError, flatten, load_recipe, save_recipe
 
 LINKING_KEYS = ("regions", "links", "region_identities")
 # What a resumed run may do differently: where things lie (their content is checked), and what changes no weight.

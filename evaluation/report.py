@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw
 
 from tiktalkcoref.evaluate_metric import score
 
-from .data import Dialogue
-from .evaluation import Prediction, links_of
+from .dialogues import Dialogue
+from .predictions import Prediction, links_of
 
 TEMPLATE = Path(__file__).parent / "report.html"
 PALETTE = (

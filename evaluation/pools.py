@@ -13,8 +13,8 @@ from scipy.optimize import linear_sum_assignment
 
 from tiktalkcoref.evaluate_metric import score
 
-from .data import Dialogue
-from .evaluation import Prediction, links_of, reference
+from .dialogues import Dialogue
+from .predictions import Prediction, links_of, reference
 
 SAME_VIDEO = "gold clusters, annotated regions of the same video"
 FOUND_CLUSTERS = "found clusters, annotated regions of the same video"

@@ -14,18 +14,18 @@ from rich.console import Console, Group
 from rich.table import Table
 from transformers.utils import logging as transformers_logging
 
-from tiktalkcoref.corpus.atomic import atomic_file, atomic_folder
 from tiktalkcoref.evaluate_metric import Scores
 from tiktalkcoref.evaluate_metric.report import tables
+from tiktalkcoref.files.atomic import atomic_file, atomic_folder
 from tiktalkcoref.modeling.modeling_tiktalkcoref import TikTalkCorefModel
 from tiktalkcoref.modeling.processing_tiktalkcoref import TikTalkCorefProcessor
 
 from . import registry  # noqa: F401 (importing it is its use)
 from .baselines import score_baselines
-from .data import Dialogue, frames_of, load_rows, to_dialogue
-from .evaluation import Prediction, predict_dialogues, score_predictions
+from .dialogues import Dialogue, frames_of, load_rows, to_dialogue
+from .pools import linking_settings, with_intervals
+from .predictions import Prediction, predict_dialogues, score_predictions
 from .report import Shown, render_report
-from .settings import linking_settings, with_intervals
 
 SCORES, PREDICTIONS, REPORT = "scores.json", "predictions.jsonl", "report.html"
 OWNED = [SCORES, PREDICTIONS, REPORT]  # a folder that holds anything else is not replaced

@@ -8,13 +8,14 @@ from typing import Any
 
 from transformers import AutoTokenizer, BertTokenizer
 
+from tiktalkcoref.evaluation import registry  # noqa: F401 (importing it is its use)
+from tiktalkcoref.evaluation.dialogues import Dialogue
+from tiktalkcoref.files.hints import closest
 from tiktalkcoref.modeling.configuration_tiktalkcoref import TikTalkCorefConfig
 from tiktalkcoref.modeling.modeling_tiktalkcoref import TikTalkCorefModel
 from tiktalkcoref.modeling.processing_tiktalkcoref import TikTalkCorefProcessor
 
-from . import registry  # noqa: F401 (importing it is its use)
-from .data import Dialogue
-from .recipe import Recipe, RecipeError, closest
+from .recipe import Recipe, RecipeError
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 PUNCTUATION = "，。！？、；：…—～·‘’“”（）《》〈〉【】「」『』％￥＠＃＆＋－＝／｜"

@@ -9,13 +9,12 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from tiktalkcoref.corpus.atomic import atomic_file
-from tiktalkcoref.corpus.progress import track
 from tiktalkcoref.corpus.show import cluster_style, colour_dialogue
+from tiktalkcoref.evaluation.dialogues import Dialogue, load_dialogues
+from tiktalkcoref.evaluation.evaluate import load_model
+from tiktalkcoref.files.atomic import atomic_file
+from tiktalkcoref.files.progress import track
 from tiktalkcoref.modeling.pipeline_tiktalkcoref import TikTalkCorefPipeline
-
-from .data import Dialogue, load_dialogues
-from .evaluate import load_model
 
 LABELS = ("clusters", "links", "region_identities")
 

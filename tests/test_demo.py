@@ -4,7 +4,7 @@ import json
 
 from accelerate.state import AcceleratorState
 
-from tiktalkcoref.training import demo
+from tiktalkcoref import demo
 from tiktalkcoref.training.recipe import load_recipe
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .sample_language import COLOURS, Trait
+from .language import COLOURS, Trait
 
 FRAME = (400, 300)
 SCALE = 2  # drawn larger, then reduced: smooth edges

@@ -7,8 +7,8 @@ from typing import Any
 from tiktalkcoref.evaluate_metric import Scores
 from tiktalkcoref.modeling.lexicon_tiktalkcoref import normalise
 
-from .data import Dialogue
-from .evaluation import Prediction, links_of, predict_dialogues, score_predictions
+from .dialogues import Dialogue
+from .predictions import Prediction, links_of, predict_dialogues, score_predictions
 
 Clusters = list[list[list[int]]]
 KEYS = ("conll_f1", "muc_f1", "b_cubed_f1", "ceaf_e_f1", "mention_f1")

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tiktalkcoref.corpus import atomic
-from tiktalkcoref.corpus.atomic import atomic_file, atomic_folder
+from tiktalkcoref.files import atomic
+from tiktalkcoref.files.atomic import atomic_file, atomic_folder
 
 WRITER = """
 import sys, time
-from tiktalkcoref.corpus.atomic import {function}
+from tiktalkcoref.files.atomic import {function}
 with {function}(sys.argv[1]) as temporary:
     target = temporary / "half.txt" if temporary.is_dir() else temporary
     target.write_text("half")
@@ -23,7 +23,7 @@ with {function}(sys.argv[1]) as temporary:
 
 KILLED_BETWEEN_RENAMES = """
 import os, signal, sys
-from tiktalkcoref.corpus import atomic
+from tiktalkcoref.files import atomic
 atomic._exchange = lambda first, second: False
 rename, calls = os.rename, []
 def dies_at_the_second(source, target):

@@ -17,10 +17,10 @@ from datasets.info import DatasetInfosDict
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard, DatasetCardData
 
-from ..tiktalkcoref_dataset import VIDEO_TYPES, CorpusFiles, Problem, TikTalkCoref, read_corpus
-from .atomic import atomic_folder
-from .progress import track
-from .statistics import PUBLISHED, Counts, measure
+from tiktalkcoref.corpus.statistics import PUBLISHED, Counts, measure
+from tiktalkcoref.files.atomic import atomic_folder
+from tiktalkcoref.files.progress import track
+from tiktalkcoref.tiktalkcoref_dataset import VIDEO_TYPES, CorpusFiles, Problem, TikTalkCoref, read_corpus
 
 CONFIGS = ("all", "celeb", "no_celeb", "textual", "visual")
 DEFAULT_CONFIG = "all"  # what `load_dataset` without a config gives: everything

@@ -18,8 +18,9 @@ from itertools import combinations
 from pathlib import Path
 from typing import TypeVar
 
-from .corpus.atomic import atomic_folder
-from .sample_language import (
+from tiktalkcoref.files.atomic import atomic_folder
+
+from .language import (
     GIVEN,
     NICKNAMES,
     PHRASES,
@@ -31,7 +32,7 @@ from .sample_language import (
     make_title,
     speak,
 )
-from .sample_pictures import Look, draw_frame, random_look
+from .pictures import Look, draw_frame, random_look
 
 __all__ = ["attribute_words", "make_dialogues", "write_sample"]
 

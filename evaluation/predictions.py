@@ -7,11 +7,11 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from tiktalkcoref.corpus.progress import track
 from tiktalkcoref.evaluate_metric import Scores, score
+from tiktalkcoref.files.progress import track
 from tiktalkcoref.modeling.lexicon_tiktalkcoref import normalise, query_rank
 
-from .data import Dialogue
+from .dialogues import Dialogue
 
 KINDS = ("name", "noun", "pronoun")  # of a cluster: of its most telling mention
 

@@ -11,15 +11,16 @@ from PIL import Image
 from rich.console import Console
 
 from tiktalkcoref.evaluate_metric import score
-from tiktalkcoref.training import baselines, evaluate, predict, settings
-from tiktalkcoref.training.data import load_dialogues
-from tiktalkcoref.training.evaluation import (
+from tiktalkcoref.evaluation import baselines, evaluate, pools
+from tiktalkcoref.evaluation.dialogues import load_dialogues
+from tiktalkcoref.evaluation.predictions import (
     cluster_kind,
     gold_prediction,
     predict_dialogues,
     score_gold,
     score_predictions,
 )
+from tiktalkcoref.inference import predict
 
 TEXT = {"sentences": ["小明好看吗", "他是我老师"], "speakers": ["A", "B"]}
 
@@ -69,7 +70,7 @@ def test_cluster_kind_is_that_of_the_most_telling_mention():
 def test_found_clusters_are_aligned_as_ceaf_aligns_them():
     gold = [[[0, 0], [2, 2]], [[4, 4]], [[6, 6]]]
     prediction = {"clusters": [[[4, 4]], [[0, 0], [8, 8]]], "region_scores": [[0.1, 0.9], [0.7, 0.3]]}
-    assert settings.aligned_region_scores(gold, prediction) == [[0.7, 0.3], [0.1, 0.9], []]
+    assert pools.aligned_region_scores(gold, prediction) == [[0.7, 0.3], [0.1, 0.9], []]
 
 
 def test_retrieval_ranks_all_regions_but_those_of_the_same_person(build_tiny):
@@ -83,7 +84,7 @@ def test_retrieval_ranks_all_regions_but_those_of_the_same_person(build_tiny):
         | {"region_identities": names}
         for number, names in enumerate(people)
     ]
-    rows, references = settings.retrieval(model, processor, dialogues, batch_size=2)
+    rows, references = pools.retrieval(model, processor, dialogues, batch_size=2)
     assert [len(row[0]) for row in rows] == [4, 4, 5]  # the first two show 王: his other region is left out
     assert [reference["regions"] for reference in references] == [4, 4, 5]
     batch = processor(dialogues[2:])
@@ -110,7 +111,7 @@ def test_scores_file_says_what_was_measured(evaluated, dialogues):
     assert entry["n"] == score_gold(dialogues)["linking_n"]
     assert entry["low"] <= entry["value"] <= entry["high"]
     names = [setting["name"] for setting in result["linking_settings"]]
-    assert names == [settings.SAME_VIDEO, settings.FOUND_CLUSTERS, settings.WHOLE_SPLIT]
+    assert names == [pools.SAME_VIDEO, pools.FOUND_CLUSTERS, pools.WHOLE_SPLIT]
     assert result["linking_settings"][2]["mean_pool"] > 5 * result["linking_settings"][0]["mean_pool"]
     gold = result["baselines"]["every mention its own cluster, gold mentions"]
     assert gold["mention_f1"] == 1.0
@@ -136,7 +137,7 @@ def test_report_shows_every_dialogue_and_loads_nothing(evaluated, dialogues):
 
 
 def test_report_escapes_what_people_write(tiny_model_folder, sample_corpus, evaluated):
-    from tiktalkcoref.training.report import Shown, render_report
+    from tiktalkcoref.evaluation.report import Shown, render_report
 
     dialogue = {"doc_key": "1", "sentences": ["<b>他"], "clusters": [[[3, 3]]], "title": "<script>alert(1)</script>"}
     prediction = {"clusters": [], "regions": [], "gold_regions": [-1], "gold_region_scores": [[]]}

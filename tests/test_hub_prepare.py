@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from tiktalkcoref.corpus.prepare import CONFIGS, prepare
+from tiktalkcoref.hub.prepare import CONFIGS, prepare
 from tiktalkcoref.tiktalkcoref_dataset import CorpusError, TikTalkCoref, find_files
 
 # As a user would write it, in the folder's parent; prints the rows so that they can be compared.

@@ -1,0 +1,1 @@
+"""From predictions to scores: dialogues with labels, pools of candidates, baselines, the report."""
