@@ -7,7 +7,9 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 FILES := .venv/.files
 NOT_PACKAGED := tests/% benchmarks/% docs/% demo/% runs/% tiktalkcoref/% build/%
-PACKAGED := $(filter-out $(NOT_PACKAGED),$(sort $(wildcard *.* */*.* */*/*.*)))
+SUFFIXES := py typed yaml md html txt css
+PACKAGED := $(foreach suffix,$(SUFFIXES),$(wildcard *.$(suffix) */*.$(suffix) */*/*.$(suffix)))
+PACKAGED := $(sort $(filter-out $(NOT_PACKAGED),$(PACKAGED)))
 
 .PHONY: setup demo test test-all lint bench always
 
