@@ -1,11 +1,13 @@
 """What a user can mend, and what to do with everything else."""
 
+import contextlib
 import errno
 import os
 import platform
 import sys
 import tempfile
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 ISSUES = "https://github.com/lxystaruni/TikTalkCoref/issues"
@@ -15,10 +17,19 @@ class UserError(ValueError):
     """Something a user can mend; the message says what was found, what was expected, where, and what to do.
 
     Every room's own error class derives from it. `modeling` and `evaluate_metric` cannot (they import nothing of
-    ours): their error classes are ValueErrors with `for_user = True`.
+    ours): their error classes are ValueErrors with `for_user = True`, or who calls them uses `blame_input`.
     """
 
     for_user = True
+
+
+@contextlib.contextmanager
+def blame_input() -> Iterator[None]:
+    """Around a call whose ValueErrors are about what it was given: they become UserErrors."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def message_for_user(error: BaseException) -> str | None:

@@ -5,7 +5,6 @@ import re
 import sys
 import unicodedata
 from collections.abc import Iterable
-from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -22,17 +21,15 @@ def printable(text: str) -> str:
 class Terminal(Console):
     """A rich console for texts of strangers: control characters in what is printed are shown (see `printable`)."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**{"soft_wrap": True, "highlight": False, **options})
-
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """As `Console.render`; rich's own control segments stay as they are."""
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else printable(text), style, control)
 
-    def say(self, text: str, style: str | None = None) -> None:
-        """Print plain text: no markup is read in it."""
-        self.print(text, style=style, markup=False, emoji=False)
+
+def counted(number: int, noun: str) -> str:
+    """`1 warning`, `2 warnings`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def prepare_streams() -> None:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tiktalkcoref.files.errors import UserError, message_for_user, write_traceback
+from tiktalkcoref.files.errors import UserError, blame_input, message_for_user, write_traceback
 from tiktalkcoref.files.extras import MissingExtraError, need
 from tiktalkcoref.files.hints import closest
 
@@ -31,6 +31,13 @@ class RefusalError(ValueError):
 )
 def test_who_can_mend_it(error: Exception, message: str | None) -> None:
     assert message_for_user(error) == message
+
+
+def test_errors_about_the_input_become_the_users() -> None:
+    with pytest.raises(UserError, match="^ks is empty$"), blame_input():
+        raise ValueError("ks is empty")
+    with pytest.raises(KeyError), blame_input():
+        raise KeyError("ks")
 
 
 def test_a_full_disk_is_told_through_other_errors() -> None:
@@ -60,7 +67,7 @@ def test_the_traceback_is_written() -> None:
 
 def test_a_missing_extra_is_named() -> None:
     need("model", "json")
-    with pytest.raises(MissingExtraError, match=r"^no_such_a, no_such_b.inner are not installed: pip install '.*\[space\]'$"):
+    with pytest.raises(MissingExtraError, match=r"^no_such_a, no_such_b.inner are .*: pip install '.*\[space\]'$"):
         need("space", "json", "no_such_a", "no_such_b.inner")
     assert issubclass(MissingExtraError, UserError)
     assert issubclass(MissingExtraError, ImportError)

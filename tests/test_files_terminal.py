@@ -9,7 +9,7 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
-from tiktalkcoref.files.terminal import Terminal, printable
+from tiktalkcoref.files.terminal import Terminal, counted, printable
 
 CLIPBOARD = "\x1b]52;c;cm0gLXJmIH4=\x07"  # OSC 52: writes the clipboard
 
@@ -36,7 +36,7 @@ def test_nothing_that_is_printed_is_obeyed() -> None:
     table.add_column(Text(CLIPBOARD))
     table.add_row(Text(CLIPBOARD, style="red"))
     terminal.print(table, Text(CLIPBOARD), CLIPBOARD)
-    terminal.say(CLIPBOARD + "[red]")
+    terminal.print(CLIPBOARD + "[red]", markup=False)
     printed = file.getvalue()
     assert printed.count(r"\x1b]52;c;") == 6
     assert "\x1b]" not in printed
@@ -48,8 +48,12 @@ def test_nothing_that_is_printed_is_obeyed() -> None:
 def test_a_console_that_lacks_characters() -> None:
     script = (
         "from tiktalkcoref.files.terminal import Terminal, prepare_streams; prepare_streams();"
-        "Terminal().say('[他]₁ 😀'); print('é ½')"
+        "Terminal().print('[他]₁ 😀', markup=False); print('é ½')"
     )
     environment = {**os.environ, "PYTHONIOENCODING": "gbk"}
     result = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=True)
     assert result.stdout.decode("gbk").splitlines() == [r"[他]1 \U0001f600", r"é \xbd"]
+
+
+def test_counts_in_words() -> None:
+    assert [counted(number, "warning") for number in (0, 1, 2)] == ["0 warnings", "1 warning", "2 warnings"]
