@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tiktalkcoref.corpus.files import CorpusFiles
+from tiktalkcoref.corpus.reading import read_corpus
 from tiktalkcoref.files.atomic import atomic_folder
 from tiktalkcoref.files.progress import track
-from tiktalkcoref.tiktalkcoref_dataset import CorpusFiles, read_corpus
 
 CONFIGS = ("all", "celeb", "no_celeb")
 SPLITS = {"train": "train", "validation": "val", "test": "test"}  # our name -> upstream's
