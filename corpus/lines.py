@@ -64,12 +64,16 @@ def decode(raw: bytes, kind: type[Line]) -> tuple[Line | None, str | None, list[
         line = _DECODERS[kind].decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return _explain(raw, kind, str(error))
-    # Each key has its colon: no more colons than values, and there is no key that is unknown or stands twice.
-    boxes = line.visual_annotations if isinstance(line, Annotation) else []
-    if raw.count(b":") != sum(value is not None for part in (line, *boxes) for value in msgspec.structs.astuple(part)):
-        _, key, faults = _explain(raw, kind, "")
-        return (None if faults else line), key, faults
-    return line, msgspec.structs.astuple(line)[0], []
+    # Each key has its colon: where there are no more than values, no key is unknown and none stands twice.
+    values = msgspec.structs.astuple(line)
+    n_keys = len(values) - values.count(None)
+    for box in line.visual_annotations if isinstance(line, Annotation) else ():
+        values_of_box = msgspec.structs.astuple(box)
+        n_keys += len(values_of_box) - values_of_box.count(None)
+    if raw.count(b":") == n_keys:
+        return line, values[0], []
+    _, key, faults = _explain(raw, kind, "")
+    return (None if faults else line), key, faults
 
 
 def _explain(raw: bytes, kind: type[Line], otherwise: str) -> tuple[None, str | None, list[Fault]]:

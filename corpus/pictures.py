@@ -13,7 +13,6 @@ from typing import Any
 from .checks import file_name_of
 from .problems import CorpusError, Fault
 
-COLUMNS = (("frame", "cur_frame_path"), ("region", "region_image_path"))  # column of a box, and what names its picture
 MAX_PIXELS = 100_000_000  # a decoded picture of this size takes 300 MB
 
 
@@ -98,36 +97,38 @@ class Pictures:
         regions = None if regions_dir is None else PictureFolder(regions_dir, "regions_dir")
         return cls(frames, regions, "error" if require_images else None)
 
-    def folders(self) -> dict[str, PictureFolder]:
-        """Those that there are, by column."""
-        both = {"frame": self.frames, "region": self.regions}
-        return {column: folder for column, folder in both.items() if folder is not None}
+    @property
+    def folders(self) -> list[PictureFolder]:
+        """Those that there are, frames first."""
+        return [folder for folder in (self.frames, self.regions) if folder is not None]
 
-    def fill_in(self, boxes: list[dict[str, Any]], doc_key: str) -> Iterator[Fault]:
+    def _sources(self) -> list[tuple[PictureFolder, str, str]]:
+        """Each folder with the column that its pictures fill, and the field of a box that names them."""
+        both = ((self.frames, "frame", "cur_frame_path"), (self.regions, "region", "region_image_path"))
+        return [(folder, column, source) for folder, column, source in both if folder is not None]
+
+    def fill_in(self, boxes: list[dict[str, Any]], doc_key: str, faults: list[Fault]) -> None:
         """Set `frame` and `region` of canonical boxes to paths, where there are pictures.
 
-        Yields what is wrong: a picture that is refused, one that is missing.
+        What is wrong is added to `faults`: a picture that is refused, one that is missing.
         """
-        folders = self.folders()
-        for column, source in COLUMNS:
-            folder = folders.get(column)
-            for i, box in enumerate(boxes if folder else ()):
-                name = file_name_of(box[source])
+        for folder, column, source in self._sources():
+            for i, box in enumerate(boxes):
+                name, field = file_name_of(box[source]), f"visual_annotations[{i}].{source}"
                 try:
                     box[column] = folder.find(name, doc_key)
                 except ValueError as error:
-                    yield Fault("error", f"visual_annotations[{i}].{source}", str(error))
+                    faults.append(Fault("error", field, str(error)))
                     continue
                 if box[column] is None and self.missing:
                     message = f"no picture {name} in {folder.folder}"
                     message += ", and require_images=True" if self.missing == "error" else ": it is left empty"
-                    yield Fault(self.missing, f"visual_annotations[{i}].{source}", message)
+                    faults.append(Fault(self.missing, field, message))
 
     def count(self, boxes: Iterable[Any], doc_key: str) -> None:
         """Look for the pictures of boxes (with the annotators' paths as attributes), so that they are counted."""
-        for column, source in COLUMNS:
-            folder = self.folders().get(column)
-            for box in boxes if folder else ():
+        for folder, _, source in self._sources():
+            for box in boxes:
                 with contextlib.suppress(ValueError):  # refused: an error of the line, said where it is read
                     folder.find(file_name_of(getattr(box, source)), doc_key)
 
@@ -135,13 +136,13 @@ class Pictures:
         """One line: how many pictures were found and how many were not; empty without picture folders."""
         return "; ".join(
             f"{column} pictures: {folder.found} found, {folder.missing} missing in {folder.folder}"
-            for column, folder in self.folders().items()
+            for folder, column, _ in self._sources()
         )
 
     @property
     def n_missing(self) -> int:
         """How many were asked for in vain."""
-        return sum(folder.missing for folder in self.folders().values())
+        return sum(folder.missing for folder in self.folders)
 
 
 def check_pictures(paths: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -130,20 +130,27 @@ class Corpus:
                 faults.append(Fault("error", "doc_key", f"duplicate: line {first} has the same doc_key"))
             if place is None:
                 faults.append(Fault("error", "doc_key", f"not in the split file {self.files.splits}"))
-        if annotation is not None:
-            faults.extend(check(annotation))
         record = None
-        if annotation is not None and place is not None and all(fault.severity == "warning" for fault in faults):
-            title = self.titles.get(annotation.doc_key)
-            if title is None:
-                message = f"no title in {self.files.titles}: the title is left empty"
-                faults.append(Fault("warning", "doc_key", message))
-            record = canonical(annotation, *place, title)
-            if with_pictures:
-                faults.extend(self.pictures.fill_in(record["visual_annotations"], annotation.doc_key))
-                record = None if any(fault.severity == "error" for fault in faults) else record
+        if annotation is not None:
+            faults += check(annotation)
+            if place is not None and not (faults and _has_error(faults)):
+                record = self._complete(annotation, place, with_pictures, faults)
+        if not faults:
+            return record, []
         name = str(self.files.annotations)
-        return record, [Problem(severity, name, number, doc_key, *what) for severity, *what in faults]
+        problems = [Problem(severity, name, number, doc_key, *what) for severity, *what in faults]
+        return None if _has_error(faults) else record, problems
+
+    def _complete(self, annotation: Annotation, place: Place, with_pictures: bool, faults: list[Fault]) -> Record:
+        """An annotation without errors, with what other files say of it; what is wrong with that is added."""
+        title = self.titles.get(annotation.doc_key)
+        if title is None:
+            message = f"no title in {self.files.titles}: the title is left empty"
+            faults.append(Fault("warning", "doc_key", message))
+        record = canonical(annotation, *place, title)
+        if with_pictures:
+            self.pictures.fill_in(record["visual_annotations"], annotation.doc_key, faults)
+        return record
 
     def unannotated(self, seen: Collection[str]) -> list[Problem]:
         """The warning that an annotation file is shorter than its split file says; none where it is whole."""
@@ -160,7 +167,7 @@ class Corpus:
         missing. The records of other video types than `types`, which nobody will read later, are checked too if asked.
         Raises: CorpusError.
         """
-        read_heading = msgspec.json.Decoder(PicturedHeading if self.pictures.folders() else Heading).decode
+        read_heading = msgspec.json.Decoder(PicturedHeading if self.pictures.folders else Heading).decode
         path, counts = self.files.annotations, Counter[Place]()
         seen: dict[str, int] = {}
         starts: list[tuple[int, int]] = []  # line number and byte offset of each block
@@ -257,6 +264,10 @@ def _add(entries: dict[str, Any], key: str, value: Any, path: Path, number: int,
         message = "duplicate: an earlier line has the same video_id"
         problems.append(Problem("error", str(path), number, key, "video_id", message))
     entries.setdefault(key, value)
+
+
+def _has_error(faults: list[Fault]) -> bool:
+    return any(fault.severity == "error" for fault in faults)
 
 
 def _empty(path: Path) -> Problem:

@@ -5,6 +5,7 @@ Upstream has published its annotations in several generations. `Annotation` and 
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import chain
 from typing import Annotated, Any
 
@@ -31,7 +32,7 @@ class Box(msgspec.Struct, gc=False):
     if_celebrity: str | None = None  # its name in the newest generation
 
 
-class Annotation(msgspec.Struct):
+class Annotation(msgspec.Struct, dict=True):
     """A line of the annotation file, in any generation; what may be missing is None."""
 
     doc_key: Key
@@ -50,6 +51,12 @@ class Annotation(msgspec.Struct):
     def labels(self) -> list[str] | None:
         """The label of each cluster, under either name."""
         return self.entity_label if self.entity_labels is None else self.entity_labels
+
+    @cached_property
+    def texts(self) -> list[list[str]]:
+        """The text of each mention, by its span."""
+        tokens = list(chain.from_iterable(self.sentences))
+        return [["".join(tokens[start : end + 1]) for start, end in cluster] for cluster in self.clusters]
 
 
 class SplitEntry(msgspec.Struct):
@@ -80,8 +87,8 @@ def canonical(annotation: Annotation, video_type: str, split: str, title: str | 
         "speaker_ids": annotation.speaker_ids,
         "sentence_map": annotation.sentence_map or sentence_map(sentences),
         "subtoken_map": annotation.subtoken_map or subtoken_map(sentences),
-        "clusters": [[list(mention) for mention in cluster] for cluster in annotation.clusters],
-        "clusters_str": cluster_texts(sentences, annotation.clusters),
+        "clusters": [list(map(list, cluster)) for cluster in annotation.clusters],
+        "clusters_str": annotation.texts,
         "entity_labels": [label or NO_LABEL for label in labels],
         "visual_annotations": [_canonical_box(box) for box in annotation.visual_annotations],
         "split": split,
@@ -132,9 +139,3 @@ def subtoken_map(sentences: list[list[str]]) -> list[list[int]]:
         maps.append(list(range(start, start + len(sentence))))
         start += len(sentence)
     return maps
-
-
-def cluster_texts(sentences: list[list[str]], clusters: Sequence[Sequence[Sequence[int]]]) -> list[list[str]]:
-    """The text of each mention."""
-    tokens = list(chain.from_iterable(sentences))
-    return [["".join(tokens[start : end + 1]) for start, end in cluster] for cluster in clusters]
