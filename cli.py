@@ -22,7 +22,7 @@ from tiktalkcoref.files.extras import need_model
 from tiktalkcoref.files.terminal import Terminal, counted, prepare_streams, printable
 
 if TYPE_CHECKING:
-    from tiktalkcoref.tiktalkcoref_dataset import CorpusFiles
+    from tiktalkcoref.corpus.files import CorpusFiles
 
 app = typer.Typer(
     name="tiktalkcoref",
@@ -78,7 +78,7 @@ def _find_corpus(
     titles: Annotated[Path | None, typer.Option(help="The file of video titles, likewise.")] = None,
 ) -> "CorpusFiles":
     """The files that were named; without any, they are downloaded from the upstream repository."""
-    from tiktalkcoref.tiktalkcoref_dataset import download_files, find_files
+    from tiktalkcoref.corpus.files import download_files, find_files
 
     if data_dir is None and annotations is None and splits is None and titles is None:
         return download_files()
@@ -167,9 +167,9 @@ def stats(
     output_dir: Annotated[Path | None, typer.Option(help="Folder for statistics.json and the PNG figures.")] = None,
 ) -> None:
     """Print the figures of the corpus, measured, beside the published ones; with --output-dir draw them too."""
+    from tiktalkcoref.corpus.reading import read_corpus
     from tiktalkcoref.corpus.statistics import measure, statistics_table, write_statistics
     from tiktalkcoref.files.progress import track
-    from tiktalkcoref.tiktalkcoref_dataset import read_corpus
 
     counts = measure(track(read_corpus(files), "counting"), videos_dir)
     Terminal().print(statistics_table(counts))
@@ -188,9 +188,9 @@ def validate(
     plain: Annotated[bool, typer.Option("--plain", help="One line a problem, as compilers print them.")] = False,
 ) -> None:
     """List every problem of the corpus files. Exit code 1 if there are errors."""
+    from tiktalkcoref.corpus.reading import find_problems
     from tiktalkcoref.corpus.validation import problem_line, problem_tables, summary
     from tiktalkcoref.files.progress import track
-    from tiktalkcoref.tiktalkcoref_dataset import find_problems
 
     found = find_problems(files, frames_dir=frames_dir, regions_dir=regions_dir, require_images=require_images)
     problems = list(track(found, "problems"))
@@ -219,8 +219,8 @@ def export(
     Every dialogue is read back from what was written of it, and compared. chinese-clip needs pictures.
     """
     from tiktalkcoref.corpus.export import export
+    from tiktalkcoref.corpus.reading import read_corpus
     from tiktalkcoref.files.progress import track
-    from tiktalkcoref.tiktalkcoref_dataset import read_corpus
 
     records = read_corpus(files, frames_dir=frames_dir, regions_dir=regions_dir)
     chosen = (record for record in records if config in ("all", record["video_type"]))
@@ -238,8 +238,8 @@ def show(
     seed: Annotated[int | None, typer.Option(help="With --random: the same seed draws the same dialogue.")] = None,
 ) -> None:
     """Print a dialogue with its clusters coloured, and their labels and boxes."""
+    from tiktalkcoref.corpus.reading import read_corpus
     from tiktalkcoref.corpus.show import choose_record, show_record
-    from tiktalkcoref.tiktalkcoref_dataset import read_corpus
 
     if doc_key is not None and random:
         raise typer.BadParameter("name a dialogue or draw one, not both", param_hint="--random")
