@@ -218,6 +218,11 @@ def is_integer(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
+def is_number(value: Any) -> bool:
+    """An integer or a float; neither a truth value nor NaN."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool) and value == value
+
+
 def show(value: Any) -> str:
     value = value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
     text = repr(value)

@@ -20,7 +20,10 @@ from itertools import pairwise
 import numpy as np
 
 from .coreference import harmonic, ratio
-from .inputs import NO_COUNTERPART, Side, is_integer, is_list, show
+from .inputs import NO_COUNTERPART, Side, is_integer, is_list, is_number, show
+
+
+VISUAL = "visual"  # what the scores of "has a visual counterpart" are called; no kind of cluster may be
 
 
 @dataclass(frozen=True)
@@ -103,10 +106,10 @@ def scores(totals: np.ndarray, ks: Sequence[int], kinds: Sequence[str], ranked: 
     common, predicted, gold, n = np.moveaxis(totals[..., -4:], -1, 0)
     precision, recall = ratio(common, predicted), ratio(common, gold)
     return result | {
-        "linking_visual_precision": precision,
-        "linking_visual_recall": recall,
-        "linking_visual_f1": harmonic(recall, precision),
-        "linking_visual_n": n,
+        f"linking_{VISUAL}_precision": precision,
+        f"linking_{VISUAL}_recall": recall,
+        f"linking_{VISUAL}_f1": harmonic(recall, precision),
+        f"linking_{VISUAL}_n": n,
     }
 
 
@@ -172,22 +175,30 @@ def _links_of_rows(gold: Side) -> tuple[list[list[int]], list[int]]:
     """Links of dataset rows: cluster and region share a label; regions are the row's visual annotations, in order."""
     links, regions = [], []
     for i, row in enumerate(gold.documents):
-        labels, annotations = entity_labels(row), row.get("visual_annotations")
-        if labels is None or annotations is None:
-            gold.refuse(
-                i, None, "'links' is missing, and the predictions rank regions; give one region or -1 a cluster"
-            )
-        _check_length(gold, gold, i, "entity_labels", labels)
+        labels, annotations = read_labels(
+            gold, i, "'links' is missing, and the predictions rank regions; give one region or -1 a cluster"
+        )
         boxed = [annotation["box_labels"] for annotation in annotations]
         links.append([boxed.index(n) if n not in NO_COUNTERPART and n in boxed else -1 for n in labels])
         regions.append(len(annotations))
     return links, regions
 
 
-def entity_labels(row: dict) -> list[str] | None:
-    """A dataset row's labels, under the name of either generation of the files."""
-    labels = row.get("entity_labels")
-    return row.get("entity_label") if labels is None else labels
+def read_labels(gold: Side, document: int, missing: str) -> tuple[Sequence[str | None], Sequence[dict]]:
+    """A dataset row's labels, one a cluster (either generation's name), and its annotations; refused if `missing`."""
+    row = gold.documents[document]
+    labels, annotations = row.get("entity_labels"), row.get("visual_annotations")
+    labels = row.get("entity_label") if labels is None else labels
+    if labels is None or annotations is None:
+        gold.refuse(document, None, missing)
+    _check_length(gold, gold, document, "entity_labels", labels)
+    if not is_list(annotations):
+        gold.refuse(document, None, f"'visual_annotations' is {show(annotations)}, expected a list of boxes")
+    for number, annotation in enumerate(annotations):
+        if not isinstance(annotation, dict) or "box_labels" not in annotation:
+            found = f"has the keys {', '.join(map(str, annotation))}" if isinstance(annotation, dict) else "is no dict"
+            gold.refuse(document, None, f"visual annotation {number} {found}; expected 'box_labels' among them")
+    return labels, annotations
 
 
 def _check_gold(gold: Side) -> None:
@@ -208,6 +219,8 @@ def _check_gold(gold: Side) -> None:
                 if kind is not None and not (isinstance(kind, str) and kind.isidentifier()):
                     expected = "a word such as 'name', 'pronoun' or 'noun' (None: not known)"
                     gold.refuse(i, j, f"kind {show(kind)} is not {expected}")
+                if kind == VISUAL:
+                    gold.refuse(i, j, f"kind {kind!r} is taken: linking_{kind}_* is whether there is a counterpart")
 
 
 def _check_regions(
@@ -250,5 +263,5 @@ def _check_length(side: Side, gold: Side, document: int, key: str, rows: object)
 
 
 def _check_scores(side: Side, document: int, cluster: int, row: object) -> None:
-    if not is_list(row) or not all(isinstance(v, (int, float, np.number)) and not math.isnan(v) for v in row):
+    if not is_list(row) or not all(is_number(value) for value in row):
         side.refuse(document, cluster, f"scores {show(row)} are not a list of numbers, one a region")
