@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from .brackets import Mention, brackets
 from .records import mention_text, tokens_of
 
 # Twelve colours that read on dark and on light backgrounds; clusters beyond the twelfth start again, underlined.
@@ -40,33 +41,24 @@ def colour_dialogue(
     Raises:
         ValueError: a mention outside the dialogue.
     """
-    total = sum(len(sentence) for sentence in sentences)
-    starts: dict[int, list[tuple[int, int]]] = {}  # token -> (end, cluster) of the mentions that start there
-    for number, cluster in enumerate(clusters):
-        for start, end in cluster:
-            if not 0 <= start <= end < total:
-                raise ValueError(
-                    f"cluster {number} has the mention [{start}, {end}], but the dialogue has {total} tokens"
-                )
-            starts.setdefault(start, []).append((end, number))
-
+    pairs = zip(*brackets(clusters, sum(len(sentence) for sentence in sentences)), strict=True)
     text = Text()
-    token_number = 0
-    open_mentions: list[tuple[int, int]] = []  # innermost last
+    open_mentions: list[Mention] = []  # innermost last
     for utterance, sentence in enumerate(sentences):
         if utterance:
             text.append("\n")
         if speakers is not None:
             text.append(f"{speakers[utterance]}  ", style="dim")
         for token in sentence:
-            for end, number in sorted(starts.get(token_number, ()), key=lambda mention: (-mention[0], mention[1])):
-                text.append("[", style=cluster_style(number))
-                open_mentions.append((end, number))
-            text.append(token, style=cluster_style(open_mentions[-1][1]) if open_mentions else "")
-            for mention in [mention for mention in reversed(open_mentions) if mention[0] == token_number]:
+            opening, closing = next(pairs)
+            for mention in opening:
+                text.append("[", style=cluster_style(mention.cluster))
+            open_mentions += opening
+            text.append(token, style=cluster_style(open_mentions[-1].cluster) if open_mentions else "")
+            for mention in closing:
                 open_mentions.remove(mention)
-                text.append(f"]{str(mention[1] + 1).translate(_SUBSCRIPTS)}", style=cluster_style(mention[1]))
-            token_number += 1
+                number = str(mention.cluster + 1).translate(_SUBSCRIPTS)
+                text.append(f"]{number}", style=cluster_style(mention.cluster))
     return text
 
 

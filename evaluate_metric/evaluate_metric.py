@@ -126,7 +126,7 @@ _KEPT_OF_BOXES = ("cur_frame", "bbox", "box_labels")
 def _to_json(document: dict[str, Any], keys: frozenset[str]) -> str:
     """What scoring reads of a document; of a dataset row's annotations, what is no picture."""
     kept = {key: document[key] for key in document if key in keys - ROW_KEYS or key in _KEPT_OF_ROWS}
-    annotations = document.get("visual_annotations")
+    annotations: Any = document.get("visual_annotations")
     if is_list(annotations) and all(isinstance(box, dict) for box in annotations):
         kept["visual_annotations"] = [{key: box[key] for key in _KEPT_OF_BOXES if key in box} for box in annotations]
     return json.dumps(kept, ensure_ascii=False, default=_plain)

@@ -16,6 +16,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -72,8 +73,10 @@ def read_links(predicted: Side, gold: Side) -> Links | None:
                 queries.append((i, kind, _rank(link, ranked[j], ties[i][j] if ties else None), pool))
         visual_n[i] = len(row)
     table = np.array(queries, dtype=float).reshape(-1, 4)
-    document, kind, rank, pool = table[:, 0].astype(int), table[:, 1].astype(int), table[:, 2], table[:, 3]
-    return Links(document, kind, rank, pool, names, visual, visual_n, bool(rankings), len(links))
+    numbers = table[:, :2].astype(int)
+    return Links(
+        *(numbers[:, 0], numbers[:, 1], table[:, 2], table[:, 3]), names, visual, visual_n, bool(rankings), len(links)
+    )
 
 
 def count(links: Links, ks: Sequence[int]) -> np.ndarray:
@@ -91,7 +94,7 @@ def count(links: Links, ks: Sequence[int]) -> np.ndarray:
 
 def scores(totals: np.ndarray, ks: Sequence[int], kinds: Sequence[str], ranked: bool) -> dict[str, np.ndarray]:
     """Scores from summed counts [..., columns] -> {key: [...]}; not a number where there are no queries."""
-    result = {}
+    result: dict[str, np.ndarray] = {}
     width = 3 + 2 * len(ks)
     for i, name in enumerate(("", *kinds) if ranked else ()):
         part = np.moveaxis(totals[..., i * width : (i + 1) * width], -1, 0)
@@ -99,7 +102,7 @@ def scores(totals: np.ndarray, ks: Sequence[int], kinds: Sequence[str], ranked: 
         recalls = [ratio(part[3 + j], n, np.nan) for j in range(len(ks))]
         result |= {f"{prefix}recall_at_{k}": recall for k, recall in zip(ks, recalls, strict=True)}
         result |= {f"{prefix}chance_at_{k}": ratio(part[3 + len(ks) + j], n, np.nan) for j, k in enumerate(ks)}
-        result[f"{prefix}mean_recall"] = sum(recalls) / len(ks)
+        result[f"{prefix}mean_recall"] = np.mean(recalls, axis=0)
         result[f"{prefix}mrr"] = ratio(part[1], n, np.nan)
         result[f"{prefix}mean_pool"] = ratio(part[2], n, np.nan)
         result[f"{prefix}n"] = n
@@ -150,14 +153,12 @@ def _read_rankings(predicted: Side, gold: Side) -> tuple[list | None, list | Non
                 predicted.refuse(
                     i, j, f"region {repeated} is repeated in the ranking {show(row)}; rank each region once"
                 )
-    for i, rows in enumerate(values or ()):
+    for i, (rows, ranked) in enumerate(zip(values or (), rankings or (), strict=False)):
         _check_length(predicted, gold, i, "scores", rows)
         for j, row in enumerate(rows):
             _check_scores(predicted, i, j, row)
-            if len(row) != len(rankings[i][j]):
-                predicted.refuse(
-                    i, j, f"{len(row)} scores for a ranking of {len(rankings[i][j])} regions; give one each"
-                )
+            if len(row) != len(ranked[j]):
+                predicted.refuse(i, j, f"{len(row)} scores for a ranking of {len(ranked[j])} regions; give one each")
             if any(one < other for one, other in pairwise(row)):
                 predicted.refuse(i, j, f"scores {show(row)} rise along the ranking; rankings are best first")
     return rankings, values
@@ -254,7 +255,7 @@ def _check_regions(
     return pool
 
 
-def _check_length(side: Side, gold: Side, document: int, key: str, rows: object) -> None:
+def _check_length(side: Side, gold: Side, document: int, key: str, rows: Any) -> None:
     expected = len(gold.documents[document]["clusters"])
     if not is_list(rows):
         side.refuse(document, None, f"{key!r} is {show(rows)}, expected a list with one entry a gold cluster")
@@ -262,6 +263,6 @@ def _check_length(side: Side, gold: Side, document: int, key: str, rows: object)
         side.refuse(document, None, f"{key!r} has {len(rows)} entries for {expected} gold clusters; give one each")
 
 
-def _check_scores(side: Side, document: int, cluster: int, row: object) -> None:
+def _check_scores(side: Side, document: int, cluster: int, row: Any) -> None:
     if not is_list(row) or not all(is_number(value) for value in row):
         side.refuse(document, cluster, f"scores {show(row)} are not a list of numbers, one a region")

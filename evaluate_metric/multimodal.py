@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -65,9 +66,9 @@ def match_boxes(predicted: Boxes, gold: Boxes, iou_threshold: float) -> np.ndarr
         overlap = intersection_over_union(predicted.box[ours], gold.box[theirs])
         # The bonus puts the number of matches before their overlap.
         weight = np.where(overlap >= iou_threshold, overlap + len(ours) + len(theirs), 0)
-        for i, j in zip(*linear_sum_assignment(weight, maximize=True), strict=True):
-            if weight[i, j]:
-                match[ours[i]] = theirs[j]
+        for row, column in zip(*linear_sum_assignment(weight, maximize=True), strict=True):
+            if weight[row, column]:
+                match[ours[row]] = theirs[column]
     return match
 
 
@@ -119,11 +120,11 @@ def _flatten(side: Side, rows: list) -> Boxes:
     return Boxes(np.array(boxes, dtype=float).reshape(-1, 4), groups, np.array(clusters, dtype=np.int64))
 
 
-def _check_box(side: Side, document: int, cluster: int, box: object) -> tuple[int, tuple[float, ...]]:
+def _check_box(side: Side, document: int, cluster: int, box: Any) -> tuple[int, tuple[float, ...]]:
     if not isinstance(box, dict) or "bbox" not in box or not ("frame" in box or "cur_frame" in box):
         side.refuse(document, cluster, f"box {show(box)} is not {{'frame': number, 'bbox': [x1, y1, x2, y2]}}")
     frame, corners = box.get("frame", box.get("cur_frame")), box["bbox"]
-    if not is_integer(frame):
+    if frame is None or not is_integer(frame):
         side.refuse(document, cluster, f"frame {show(frame)} is not an integer")
     if not is_list(corners) or len(corners) != 4 or not all(is_number(c) and math.isfinite(c) for c in corners):
         side.refuse(document, cluster, f"bbox {show(corners)} is not four numbers x1, y1, x2, y2")

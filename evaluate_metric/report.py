@@ -55,8 +55,8 @@ def _linking(scores: Mapping[str, float]) -> Table:
         table.add_row(f"{name}MRR", _cell(scores, f"{prefix}mrr"), "", str(n))
         table.add_row(f"{name}mean pool", f"{scores[f'{prefix}mean_pool']:.2f}", "", "", end_section=True)
     for part in ("precision", "recall", "f1"):
-        n = str(scores["linking_visual_n"])
-        table.add_row(f"visual {part.replace('f1', 'F1')}", _cell(scores, f"linking_visual_{part}"), "", n)
+        clusters = str(scores["linking_visual_n"])
+        table.add_row(f"visual {part.replace('f1', 'F1')}", _cell(scores, f"linking_visual_{part}"), "", clusters)
     return table
 
 

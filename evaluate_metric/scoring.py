@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -140,7 +140,7 @@ def compare(
     _check_resampling(n_resamples, confidence_level, seed, least=1)
     if references is not None:
         references = list(references)
-        options = {"keep_singletons": keep_singletons, "ks": ks, "iou_threshold": iou_threshold}
+        options: dict[str, Any] = {"keep_singletons": keep_singletons, "ks": ks, "iou_threshold": iou_threshold}
         statistics = [collect(predictions, references, **options) for predictions in (a, b)]
     else:
         statistics = [getattr(result, "statistics", ()) for result in (a, b)]

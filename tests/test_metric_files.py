@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tiktalkcoref import cli
-from tiktalkcoref.evaluate_metric.files import align_documents, read_documents
+from tiktalkcoref.evaluation.score_files import align_documents, read_documents
 
 CONLL = """#begin document (wb/7); part 000
 wb/7\t0\t0\t她\t-\t*\t-\t-\t-\tA\t*\t(0)
@@ -53,15 +53,15 @@ def test_conll_of_the_reference_scorer(tmp_path):
     [
         ("", "it is empty, expected jsonl (one object a line) or CoNLL-2012 (#begin document ...)"),
         ("[]", "found '[]', expected jsonl (one object a line) or CoNLL-2012 (#begin document ...)"),
-        ('{"clusters": []}\n{', ":2: broken JSON"),
-        ('{"cluster": []}', ":1: expected an object with 'clusters', found"),
+        ('{"clusters": []}\n{', ", line 2: not JSON"),
+        ('{"cluster": []}', ", line 1: expected an object with 'clusters', found"),
         ("#begin document (a);\n0 1|(2\n", ":2: '1' in the last column, expected '(3', '3)', '(3)' or '-'"),
         ("#begin document (a);\n0 1)\n", ":2: a mention of cluster 1 closes that was never opened"),
-        ("#begin document (a);\n0 (1\n#end document", ":3: document 'a_0' ends while a mention of cluster 1 is open"),
-        ("#begin document (a);\n0 -\n", "document 'a_0' does not end (#end document)"),
-        ("#begin document (a);\n#begin document (b);", ":2: a document begins before 'a_0' has ended (#end document)"),
+        ("#begin document (a);\n0 (1\n#end document", ":3: document 'a' ends while a mention of cluster 1 is open"),
+        ("#begin document (a);\n0 -\n", "document 'a' does not end (#end document)"),
+        ("#begin document (a);\n#begin document (b);", ":2: a document begins before 'a' has ended (#end document)"),
         ("#x\n0 -", ":2: text outside a document; expected '#begin document (name); part 000'"),
-        ("#end document", ":1: #end document without #begin document"),
+        ("#end document", ":1: #end document without its #begin document"),
     ],
 )
 def test_broken_files(tmp_path, text, message):
