@@ -1,8 +1,8 @@
 """What the exported text formats share: the names of documents, and the error.
 
-Names follow OntoNotes, where the first letters are the genre: `wb/6967261753985993991`, part 0, which the jsonlines call
-`wb/6967261753985993991_0`. So the official scorer, fed with a CoNLL-2012 key and the predictions of an e2e-coref model,
-finds the same documents on both sides.
+Names follow OntoNotes, where the first letters are the genre: `wb/6967261753985993991`, part 0, which the jsonlines
+call `wb/6967261753985993991_0`. So the official scorer, fed with a CoNLL-2012 key and the predictions of an e2e-coref
+model, finds the same documents on both sides.
 """
 
 from typing import Any

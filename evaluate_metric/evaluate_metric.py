@@ -1,8 +1,7 @@
 """CoNLL, linking and multimodal coreference scores as an `evaluate` metric; see README.md beside this file."""
 
 import json
-from collections.abc import Iterable
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import datasets

@@ -23,7 +23,6 @@ import numpy as np
 from .coreference import harmonic, ratio
 from .inputs import NO_COUNTERPART, Side, is_integer, is_list, is_number, show
 
-
 VISUAL = "visual"  # what the scores of "has a visual counterpart" are called; no kind of cluster may be
 
 
@@ -175,7 +174,7 @@ def _read_gold(gold: Side) -> tuple[list[list[int]], list[int | None]]:
 def _links_of_rows(gold: Side) -> tuple[list[list[int]], list[int]]:
     """Links of dataset rows: cluster and region share a label; regions are the row's visual annotations, in order."""
     links, regions = [], []
-    for i, row in enumerate(gold.documents):
+    for i in range(len(gold.documents)):
         labels, annotations = read_labels(
             gold, i, "'links' is missing, and the predictions rank regions; give one region or -1 a cluster"
         )

@@ -228,7 +228,7 @@ def test_broken_conll(lines: list[str], message: str) -> None:
     [
         ("{", "a.jsonlines, line 2: not JSON"),
         ("[1]", "a.jsonlines, line 2: expected an object with 'clusters', found [1]"),
-        ('{"doc_key": "a_0"}', "a.jsonlines, line 2: expected an object with 'clusters', found {\"doc_key\": \"a_0\"}"),
+        ('{"doc_key": "a_0"}', 'a.jsonlines, line 2: expected an object with \'clusters\', found {"doc_key": "a_0"}'),
         ('{"clusters": [], "clusters": []}', "the key 'clusters' stands twice in one object"),
         ("[" * 100_000, "a.jsonlines, line 2: JSON nested too deep"),
     ],

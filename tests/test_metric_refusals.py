@@ -200,7 +200,10 @@ def test_gold_links(reference, problem):
 @pytest.mark.parametrize(
     ("annotations", "problem"),
     [
-        ([{"cur_frame": 1, "bbox": [0, 0, 5, 5]}], "visual annotation 0 has the keys cur_frame, bbox; expected 'box_la"),
+        (
+            [{"cur_frame": 1, "bbox": [0, 0, 5, 5]}],
+            "visual annotation 0 has the keys cur_frame, bbox; expected 'box_",
+        ),
         ([7], "visual annotation 0 is no dict; expected 'box_labels' among them"),
         ("C1", "'visual_annotations' is 'C1', expected a list of boxes"),
     ],
