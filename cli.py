@@ -216,7 +216,7 @@ def export(
 ) -> None:
     """Write other formats: `conll` (CoNLL-2012), `jsonlines` (e2e-coref family), `chinese-clip` (tsv and jsonl).
 
-    Every dialogue is read back from what was written of it, and compared. chinese-clip needs pictures.
+    chinese-clip needs pictures.
     """
     from tiktalkcoref.corpus.export import export
     from tiktalkcoref.corpus.reading import read_corpus
@@ -400,11 +400,13 @@ def score(
     seed: ResamplingSeed = 0,
 ) -> None:
     """Score predicted clusters, links and regions against gold ones."""
-    from tiktalkcoref.evaluate_metric.files import score_files, write_scores
     from tiktalkcoref.evaluate_metric.report import tables
+    from tiktalkcoref.evaluation.score_files import check_output, score_files, write_scores
 
     options = {"ks": tuple(k or (1, 2, 3)), "keep_singletons": keep_singletons, "iou_threshold": iou_threshold}
     options |= {"n_resamples": n_resamples, "confidence_level": confidence_level, "seed": seed}
+    if output:
+        check_output(output, gold, predicted)
     with blame_input():
         result = score_files(gold, predicted, **options)
     Terminal().print(tables(result["scores"]))

@@ -62,7 +62,11 @@ def compare_with_yardstick(corpus: Path, cache: Path) -> None:
         with open(annotations, encoding="utf-8") as lines:
             datasets.Dataset.from_list([json.loads(line) for line in lines])
 
-    runs = {"ours": lambda: build(corpus, cache), "collected": lambda: build_collected(corpus, cache), "base": yardstick}
+    runs = {
+        "ours": lambda: build(corpus, cache),
+        "collected": lambda: build_collected(corpus, cache),
+        "base": yardstick,
+    }
     times: dict[str, list[Times]] = {name: [] for name in runs}
     for _ in range(ROUNDS + 1):  # the first round warms up
         for name, run in runs.items():

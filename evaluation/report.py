@@ -11,7 +11,9 @@ from typing import Any
 import jinja2
 from PIL import Image, ImageDraw
 
+from tiktalkcoref.corpus.brackets import brackets
 from tiktalkcoref.evaluate_metric import score
+from tiktalkcoref.evaluate_metric.labels import LABELS
 
 from .dialogues import Dialogue
 from .predictions import Prediction, links_of
@@ -23,19 +25,7 @@ PALETTE = (
 )  # fmt: skip
 MAX_SHOWN = 200  # dialogues with their text and pictures; the file stays small enough to mail
 FRAME_WIDTH, REGION_SIZE = 320, 72  # pixels of the thumbnails
-HEADLINES = {
-    "conll_f1": "CoNLL F1",
-    "muc_f1": "MUC F1",
-    "b_cubed_f1": "B³ F1",
-    "ceaf_e_f1": "CEAF-e F1",
-    "lea_f1": "LEA F1",
-    "mention_f1": "mention F1",
-    "linking_recall_at_1": "link R@1",
-    "linking_recall_at_2": "link R@2",
-    "linking_recall_at_3": "link R@3",
-    "linking_mrr": "link MRR",
-    "linking_visual_f1": "has a counterpart F1",
-}
+HEADLINES = {key: name for key, name in LABELS.items() if not key.startswith(("ceaf_m", "blanc", "multimodal"))}
 OUTCOMES = ("right region", "wrong region", "missed: none chosen", "right: none", "region chosen for none")
 
 
@@ -131,23 +121,18 @@ def _mark(
     dialogue: Dialogue, clusters: Sequence[Sequence[Sequence[int]]], regions: Sequence[int]
 ) -> list[dict[str, Any]]:
     """One line an utterance: pieces {"open": clusters that open, "text", "close": clusters that close}."""
-    opening: dict[int, list[tuple[int, int]]] = {}
-    closing: Counter[int] = Counter()
-    for number, cluster in enumerate(clusters):
-        for start, end in cluster:
-            opening.setdefault(start, []).append((end, number))
-            closing[end] += 1
-    lines, offset = [], 0
+    marks = zip(*brackets(clusters, sum(len(sentence) for sentence in dialogue["sentences"])), strict=True)
+    lines = []
     speakers = dialogue.get("speakers") or [""] * len(dialogue["sentences"])
     for speaker, sentence in zip(speakers, dialogue["sentences"], strict=False):
         pieces = []
         for character in sentence:
+            opening, closing = next(marks)
             opened = [
-                {"colour": PALETTE[number % len(PALETTE)], "label": _label(number, regions)}
-                for _, number in sorted(opening.get(offset, ()), reverse=True)
+                {"colour": PALETTE[mention.cluster % len(PALETTE)], "label": _label(mention.cluster, regions)}
+                for mention in opening
             ]
-            pieces.append({"open": opened, "text": character, "close": closing[offset]})
-            offset += 1
+            pieces.append({"open": opened, "text": character, "close": len(closing)})
         lines.append({"speaker": speaker, "pieces": pieces})
     return lines
 

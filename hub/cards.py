@@ -10,6 +10,8 @@ import jinja2
 import yaml
 from huggingface_hub import DatasetCard, EvalResult, ModelCard, ModelCardData, RepoCard, SpaceCard
 
+from tiktalkcoref.evaluate_metric.labels import LABELS
+
 if TYPE_CHECKING:
     from .kinds import Sources
 
@@ -17,19 +19,7 @@ TEMPLATE = Path(__file__).parent.parent / "model_card.md"
 CARDS: dict[str, type[RepoCard]] = {"model": ModelCard, "dataset": DatasetCard, "space": SpaceCard}
 
 # The scores that the model-index lists, with the names that people know them by.
-HEADLINES = {
-    "conll_f1": "CoNLL F1",
-    "muc_f1": "MUC F1",
-    "b_cubed_f1": "B-cubed F1",
-    "ceaf_e_f1": "CEAF-e F1",
-    "lea_f1": "LEA F1",
-    "mention_f1": "Mention F1",
-    "linking_recall_at_1": "Linking R@1",
-    "linking_recall_at_2": "Linking R@2",
-    "linking_recall_at_3": "Linking R@3",
-    "linking_mrr": "Linking MRR",
-    "multimodal_conll_f1": "Multimodal CoNLL F1",
-}
+HEADLINES = {key: name for key, name in LABELS.items() if not key.startswith(("ceaf_m", "blanc", "linking_visual"))}
 HUB_ID = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
 
 

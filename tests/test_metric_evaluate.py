@@ -100,10 +100,11 @@ for bad in ([], [{"clusters": [[[1, 2, 3]]]}], [{"clusters": [], "x": 1}], [{"cl
     except ValueError as error:
         found.append(str(error))
 metric.add(prediction=prediction, reference=row)
-try:
-    metric.add(prediction={"clusters": [[[3, 1]]], "rankings": [[]]}, reference=row)
-except ValueError as error:
-    found.append(str(error))
+for bad in ({"clusters": [[[3, 1]]], "rankings": [[]]}, {"clusters": [[[3, 3]]], "rankings": [[1.5]]}):
+    try:
+        metric.add(prediction=bad, reference=row)
+    except ValueError as error:
+        found.append(str(error))
 try:
     metric.compute(kind="micro")
 except TypeError as error:
@@ -113,12 +114,13 @@ print(json.dumps(found))
     same, f1, *messages = fresh(code)
     assert same
     assert f1 == 0.5
-    empty, three, unknown, twice, later, option = messages
+    empty, three, unknown, twice, later, ranking, option = messages
     assert empty.startswith("predictions and references are empty")
     assert three.startswith("predictions, document 0, cluster 0: span [1, 2, 3] is not two integers")
     assert unknown.startswith("predictions, document 0: unknown key 'x'")
     assert twice.startswith("predictions, document 0, cluster 0: mention [0, 0] is also in cluster 1")
     assert later.startswith("predictions, document 1, cluster 0: span [3, 1] ends before it starts")
+    assert ranking == "predictions, document 1, cluster 0: ranking [1.5] is not a list of region numbers, best first"
     assert "kind" in option
 
 

@@ -182,6 +182,10 @@ def test_scores_in_two_forms_or_without_rankings():
             {"links": [0, -1], "kinds": ["a b", None]},
             ", cluster 0: kind 'a b' is not a word such as 'name', 'pronoun' or",
         ),
+        (
+            {"links": [0, -1], "kinds": ["name", "visual"]},
+            ", cluster 1: kind 'visual' is taken: linking_visual_* is whether there is a counterpart",
+        ),
     ],
 )
 def test_gold_links(reference, problem):
@@ -191,6 +195,24 @@ def test_gold_links(reference, problem):
         score([good | {"rankings": [[], []]}], [reference])
     with refuses(f"references, document 0{problem}", whole=False):
         score([good], [reference])  # also where no links are predicted
+
+
+@pytest.mark.parametrize(
+    ("annotations", "problem"),
+    [
+        (
+            [{"cur_frame": 1, "bbox": [0, 0, 5, 5]}],
+            "visual annotation 0 has the keys cur_frame, bbox; expected 'box_",
+        ),
+        ([7], "visual annotation 0 is no dict; expected 'box_labels' among them"),
+        ("C1", "'visual_annotations' is 'C1', expected a list of boxes"),
+    ],
+)
+@pytest.mark.parametrize("prediction", [{"rankings": [[], []]}, {"boxes": [[], []]}])
+def test_annotations_of_rows(prediction, annotations, problem):
+    row = {"clusters": GOOD, "entity_labels": ["C1", "none"], "visual_annotations": annotations}
+    with refuses(f"references, document 0: {problem}", whole=False):
+        score([{"clusters": GOOD} | prediction], [row])
 
 
 def test_links_or_boxes_without_gold():
@@ -225,7 +247,17 @@ def test_boxes(boxes, problem):
     [
         ({"ks": (0, 1)}, "ks is [0, 1], expected different positive integers"),
         ({"ks": ()}, "ks is [], expected different positive integers"),
+        ({"ks": (1, 1)}, "ks is [1, 1], expected different positive integers"),
+        ({"ks": "123"}, "ks is ['1', '2', '3'], expected different positive integers"),
+        ({"ks": 3}, "ks is 3, expected a list of different positive integers, such as [1, 2, 3]"),
+        ({"ks": None}, "ks is None, expected a list of different positive integers, such as [1, 2, 3]"),
+        ({"keep_singletons": "no"}, "keep_singletons is 'no', expected True or False"),
         ({"iou_threshold": 0}, "iou_threshold is 0, expected a number in (0, 1]"),
+        ({"iou_threshold": "0.5"}, "iou_threshold is '0.5', expected a number in (0, 1]"),
+        ({"iou_threshold": float("nan")}, "iou_threshold is nan, expected a number in (0, 1]"),
+        ({"n_resamples": 10.0}, "n_resamples is 10.0, expected an integer >= 0"),
+        ({"confidence_level": None}, "confidence_level is None, expected a number between 0 and 1, such as 0.95"),
+        ({"confidence_level": 1}, "confidence_level is 1, expected a number between 0 and 1, such as 0.95"),
         ({"n_resamples": -1}, "n_resamples is -1, expected an integer >= 0"),
         ({"confidence_level": 95}, "confidence_level is 95, expected a number between 0 and 1, such as 0.95"),
         ({"seed": -1}, "seed is -1, expected an integer >= 0"),

@@ -11,12 +11,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from tiktalkcoref.evaluate_metric.labels import LABELS
 from tiktalkcoref.files.atomic import atomic_file
 
 from .checkpoint import Progress
 
 LOSSES = ("loss", "loss_start", "loss_end", "loss_clustering", "loss_linking")
-SHOWN = {"conll_f1": "CoNLL F1", "mention_f1": "mention F1", "linking_recall_at_1": "R@1"}
+SHOWN = {key: LABELS[key] for key in ("conll_f1", "mention_f1", "linking_recall_at_1")}
 
 
 class Monitor:
