@@ -297,9 +297,9 @@ def test_wrong_calls(resolver, build_tiny):
 def test_an_error_names_the_dialogue_as_it_came(resolver):
     """Not as it was sorted."""
     made = [*dialogues(5), {"sentences": ["我" * 99, ""]}, 7]
-    with pytest.raises(DialogueError, match=r"^dialogue 5: sentences\[1\] is empty"):
+    with pytest.raises(DialogueError, match=r"^dialogue 6: sentences\[1\] is empty"):
         resolver(made, batch_size=4)
-    with pytest.raises(DialogueError, match=r"^dialogue 5: sentences\[1\] is empty"):
+    with pytest.raises(DialogueError, match=r"^dialogue 6: sentences\[1\] is empty"):
         list(resolver(iter(made), batch_size=4))
-    with pytest.raises(DialogueError, match=r"^dialogue 1: found a value of type int, expected a dictionary"):
+    with pytest.raises(DialogueError, match=r"^dialogue 2: found a value of type int, expected a dictionary"):
         resolver([made[0], 7])

@@ -104,7 +104,7 @@ def test_not_a_dialogue(processor):
     refuse(
         processor,
         [TEXT, "我爱你"],
-        "dialogue 1: found a value of type str, expected a dictionary such as "
+        "dialogue 2: found a value of type str, expected a dictionary such as "
         '{"sentences": ["…", "…"], "speakers": ["A", "B"]}.',
     )
     refuse(processor, [], "no dialogues: found an empty list, expected at least one.")
@@ -114,7 +114,7 @@ def test_messages_name_the_dialogue(processor):
     refuse(
         processor,
         [TEXT, TEXT, {"sentences": [""]}],
-        "dialogue 2: sentences[0] is empty; leave out utterances without text.",
+        "dialogue 3: sentences[0] is empty; leave out utterances without text.",
     )
     with pytest.raises(DialogueError, match=r"^video 7: sentences\[0\] is empty"):
         processor([{"sentences": [""]}], names=["video 7"])
