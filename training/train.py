@@ -41,6 +41,7 @@ from .monitor import SHOWN, Monitor
 from .optimization import WeightAverage, build_optimizer, learning_rate_factor, set_learning_rate
 from .recipe import Recipe, RecipeError, flatten, load_recipe, save_recipe
 
+NULL_DIALOGUES = 16  # from whose pictures the option "none" takes its first value, however large a batch is
 LINKING_KEYS = ("regions", "links", "region_identities")
 # What a resumed run may do differently: where things lie (their content is checked), and what changes no weight.
 FREE_ON_RESUME = (
@@ -166,7 +167,7 @@ def _prepare(recipe: Recipe, output: Path, resume: bool) -> Run:
     if not recipe.initial.checkpoint:  # "none" starts where the regions of the first linked dialogues lie
         linked = [dialogue for dialogue in train_split if max(dialogue.get("links") or [-1]) >= 0]
         if linked and model.linking_head is not None:
-            model.start_null(processor(linked[: recipe.loop.batch_size], labels=True))
+            model.start_null(processor(linked[:NULL_DIALOGUES], labels=True))
 
     loop = recipe.loop
     optimizer = build_optimizer(model, recipe.optimizer)
