@@ -92,11 +92,12 @@ class LinkingHead(nn.Module):
             self.null_cosine.fill_(cosines.float().mean())
 
     def _scale(self) -> Tensor:
-        """The inverse temperature. The parameter itself is held at its bound, where a gradient still reaches it."""
-        if self.training:
-            with torch.no_grad():
-                self.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
-        return self.logit_scale.float().clamp(max=MAX_LOGIT_SCALE).exp()
+        """The inverse temperature. In training the parameter itself is bounded, so that a gradient still reaches it."""
+        if not self.training:
+            return self.logit_scale.float().clamp(max=MAX_LOGIT_SCALE).exp()
+        with torch.no_grad():
+            self.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+        return self.logit_scale.float().exp()
 
 
 def query_tokens(

@@ -294,6 +294,24 @@ def test_wrong_calls(resolver, build_tiny):
         TikTalkCorefPipeline(model=model, device="cpu")
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"temperature": 1, "top_k": 2},
+            "unknown arguments of the multimodal-coreference pipeline: temperature, top_k. A call takes clusters, "
+            "mentions, batch_size and num_workers; what belongs to a dialogue is a key of it.",
+        ),
+        ({"batch_size": -1}, "batch_size is -1: expected a whole number of at least 1."),
+        ({"batch_size": "8"}, "batch_size is '8': expected a whole number of at least 1."),
+    ],
+)
+def test_arguments_that_a_call_does_not_take(resolver, given, message):
+    with pytest.raises(ValueError, match="^") as caught:
+        resolver({"sentences": ["我"]}, **given)
+    assert str(caught.value) == message
+
+
 def test_an_error_names_the_dialogue_as_it_came(resolver):
     """Not as it was sorted."""
     made = [*dialogues(5), {"sentences": ["我" * 99, ""]}, 7]
