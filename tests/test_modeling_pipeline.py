@@ -1,6 +1,7 @@
 """The pipeline: the result's form, offsets, batches and streams, given clusters and mentions, errors."""
 
 import random
+import re
 import types
 
 import pytest
@@ -307,9 +308,8 @@ def test_wrong_calls(resolver, build_tiny):
     ],
 )
 def test_arguments_that_a_call_does_not_take(resolver, given, message):
-    with pytest.raises(ValueError, match="^") as caught:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         resolver({"sentences": ["我"]}, **given)
-    assert str(caught.value) == message
 
 
 def test_an_error_names_the_dialogue_as_it_came(resolver):

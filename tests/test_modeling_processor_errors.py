@@ -273,7 +273,7 @@ def test_a_dialogue_without_end(processor):
     processor.max_characters = 4
     processor(TEXT)
     processor.max_characters = 3
-    with pytest.raises(DialogueError, match="^dialogue has 4 characters, more than the limit of 3"):
+    with pytest.raises(DialogueError, match=r"^dialogue has 4 characters, more than the limit of 3"):
         processor(TEXT)
 
 
