@@ -17,7 +17,9 @@ from transformers.utils import logging as transformers_logging
 from tiktalkcoref.evaluate_metric import Scores
 from tiktalkcoref.evaluate_metric.report import tables
 from tiktalkcoref.files.atomic import atomic_file, atomic_folder
+from tiktalkcoref.modeling.checks_tiktalkcoref import check_folder
 from tiktalkcoref.modeling.modeling_tiktalkcoref import TikTalkCorefModel
+from tiktalkcoref.modeling.precision_tiktalkcoref import best_device
 from tiktalkcoref.modeling.processing_tiktalkcoref import TikTalkCorefProcessor
 
 from . import registry  # noqa: F401 (importing it is its use)
@@ -164,6 +166,8 @@ def load_model(model: str | Path) -> tuple[TikTalkCorefModel, TikTalkCorefProces
             f"{model} holds no model: expected config.json and weights, as `tiktalkcoref train` writes them"
         )
     place = str(folder) if folder.is_dir() else str(model)
+    if folder.is_dir():
+        check_folder(folder)
     try:
         network = TikTalkCorefModel.from_pretrained(place)
         processor = TikTalkCorefProcessor.from_pretrained(place)
@@ -172,8 +176,7 @@ def load_model(model: str | Path) -> tuple[TikTalkCorefModel, TikTalkCorefProces
         raise ValueError(
             f"no model {str(model)!r}: neither a folder here nor to be had from the Hub ({reason})"
         ) from error
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return network.to(device).eval(), processor
+    return network.to(best_device()).eval(), processor
 
 
 def _with_sizes(scores: Scores, dialogues: Sequence[Dialogue]) -> dict[str, dict[str, float]]:

@@ -68,7 +68,8 @@ def build_vision_encoder(config: dict[str, Any], pretrained: bool = False) -> nn
 
 def vision_size(encoder: nn.Module) -> int:
     """F, the size of the features of a timm model."""
-    return getattr(encoder, "head_hidden_size", None) or encoder.num_features
+    size: Any = getattr(encoder, "head_hidden_size", None) or encoder.num_features
+    return int(size)
 
 
 def pretrained_vision_config(name: str) -> dict[str, Any]:

@@ -23,8 +23,11 @@ def scale_regions(dialogues: Sequence[Dialogue], size: int) -> None:
         return
     for number, dialogue in enumerate(dialogues):
         if dialogue.get("regions"):
-            pictures = read_regions(dialogue, f"dialogue {dialogue['doc_key'] or number}")
-            dialogue["regions"] = [picture.resize((size, size), Image.Resampling.BICUBIC) for picture in pictures]
+            regions = read_regions(dialogue, f"dialogue {dialogue['doc_key'] or number + 1}")
+            scaled = [
+                [picture.resize((size, size), Image.Resampling.BICUBIC) for picture in region] for region in regions
+            ]
+            dialogue["regions"] = [region[0] if len(region) == 1 else region for region in scaled]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ ENCODERS = ("text_encoder", "vision_encoder")
 
 
 def build_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
-    """AdamW over `model.parameter_groups()`: a rate for the heads, and for each encoder one that decays downwards.
+    """AdamW over `model.parameter_groups()`: a rate for the heads, one for the scalars of linking (temperature, gate,
+    null option), and for each encoder one that decays downwards.
 
     Vectors and scalars (biases, norms, gates, temperatures) are not decayed. Every group keeps its full rate in
     `base_lr`; `set_learning_rate` scales it.
@@ -22,6 +23,7 @@ def build_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
         "text_encoder": settings.text_learning_rate,
         "vision_encoder": settings.vision_learning_rate,
         "heads": settings.learning_rate,
+        "scalars": settings.learning_rate if settings.scalar_learning_rate is None else settings.scalar_learning_rate,
     }
     groups: dict[tuple[str, int, bool], list[nn.Parameter]] = {}
     for room, parameters in model.parameter_groups().items():

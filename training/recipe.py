@@ -52,6 +52,7 @@ class Optimizer:
     """AdamW with one learning rate for the heads and one for each encoder."""
 
     learning_rate: float = 3e-4  # heads
+    scalar_learning_rate: float | None = None  # temperature, gate and null option of linking; none: as the heads
     text_learning_rate: float = 2e-5
     vision_learning_rate: float = 2e-5
     layer_decay: float = 1.0  # an encoder layer learns at this fraction of the rate of the layer above it
@@ -65,6 +66,7 @@ class Optimizer:
     def __post_init__(self) -> None:
         for name in ("learning_rate", "text_learning_rate", "vision_learning_rate", "weight_decay", "max_grad_norm"):
             _require(getattr(self, name) >= 0, f"optimizer.{name} is {getattr(self, name)}: 0 or more expected")
+        _require((self.scalar_learning_rate or 0) >= 0, "optimizer.scalar_learning_rate: 0 or more expected")
         _require(0 < self.layer_decay <= 1, f"optimizer.layer_decay is {self.layer_decay}: expected in (0, 1]")
         _require(0 <= self.warmup < 1, f"optimizer.warmup is {self.warmup}: a fraction of the run, in [0, 1), expected")
         _require(self.epsilon > 0, f"optimizer.epsilon is {self.epsilon}: expected above 0")

@@ -41,6 +41,7 @@ from .monitor import SHOWN, Monitor
 from .optimization import WeightAverage, build_optimizer, learning_rate_factor, set_learning_rate
 from .recipe import Recipe, RecipeError, flatten, load_recipe, save_recipe
 
+NULL_DIALOGUES = 16  # from whose pictures the option "none" takes its first value, however large a batch is
 LINKING_KEYS = ("regions", "links", "region_identities")
 # What a resumed run may do differently: where things lie (their content is checked), and what changes no weight.
 FREE_ON_RESUME = (
@@ -163,6 +164,10 @@ def _prepare(recipe: Recipe, output: Path, resume: bool) -> Run:
             scale_regions(dialogues, processor.image_size)
     processor(train_split[:1], labels=True)
     model.to(accelerator.device)
+    if not recipe.initial.checkpoint:  # "none" starts where the regions of the first linked dialogues lie
+        linked = [dialogue for dialogue in train_split if max(dialogue.get("links") or [-1]) >= 0]
+        if linked and model.linking_head is not None:
+            model.start_null(processor(linked[:NULL_DIALOGUES], labels=True))
 
     loop = recipe.loop
     optimizer = build_optimizer(model, recipe.optimizer)
@@ -375,7 +380,7 @@ def _hide(run: Run, batch: Any) -> Any:
     share, tokenizer = run.recipe.loop.hide_characters, run.processor.tokenizer
     if share:
         hidden = tokenizer.unk_token_id if tokenizer.mask_token_id is None else tokenizer.mask_token_id
-        batch["masked_input_ids"] = hide_characters(batch["input_ids"], batch["token_speaker"], share, hidden)
+        batch.masked_input_ids = hide_characters(batch["input_ids"], batch["token_speaker"], share, hidden)
     return batch
 
 
