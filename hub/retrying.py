@@ -14,7 +14,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import parse_ratelimit_headers
 from huggingface_hub.utils._http import default_client_factory
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
-from tenacity.wait import wait_exponential_jitter
+from tenacity.wait import wait_exponential, wait_random
 
 try:
     import httpx2 as httpx  # huggingface_hub 2
@@ -67,7 +67,7 @@ def retry(
     def passing(error: BaseException) -> bool:
         return (is_passing(error) or status_of(error) in also) and (asked_pause(error) or 0) <= LONGEST_ASKED
 
-    grows = wait_exponential_jitter(initial=0.25, max=LONGEST_WAIT, jitter=min(0.5, LONGEST_WAIT))
+    grows = wait_exponential(multiplier=0.25, max=LONGEST_WAIT) + wait_random(0, min(0.5, LONGEST_WAIT))
 
     def pause(state: RetryCallState) -> float:
         asked = asked_pause(_error_of(state))

@@ -161,9 +161,9 @@ class LocalHub:
     def fail(self, pattern: str, kind: str, times: int = 1) -> None:
         """The next `times` requests whose "METHOD path" matches end in `kind`.
 
-        Kinds: a status ("503", "409"; "429 2" asks to wait 2 seconds in `Retry-After`), "drop" (the connection closes, nothing done), "lost" (done, the connection
-        closes before the reply), "garbled" (a gateway's HTML instead of JSON), "hang" (nothing until `release`,
-        then dropped), "late" (nothing until `release`, then done).
+        Kinds: a status ("503", "409"; "429 2" asks for a pause of 2 seconds in `Retry-After`), "drop" (the connection
+        closes, nothing done), "lost" (done, the connection closes before the reply), "garbled" (a gateway's HTML
+        instead of JSON), "hang" (nothing until `release`, then dropped), "late" (nothing until `release`, then done).
         """
         with self.lock:
             self._scripted.append([re.compile(pattern), kind, times])

@@ -90,8 +90,8 @@ def test_pauses_grow_for_two_minutes(monkeypatch):
     with pytest.raises(UnreachableError, match="a try: no success in 10 attempts, the last one: ConnectionError"):
         retry(lambda: (_ for _ in ()).throw(ConnectionError()), "a try", notify=lambda _: None)
     assert len(pauses) == 9
-    assert all(later > earlier for earlier, later in zip(pauses, pauses[1:], strict=False) if later < 60)
-    assert 90 < sum(pauses) < 140
+    for number, pause in enumerate(pauses):
+        assert 0 <= pause - min(60, 0.25 * 2**number) <= 0.5
 
 
 def test_the_hub_says_when_to_come_back(hub, tmp_path):
@@ -117,7 +117,8 @@ sys.argv = ["tiktalkcoref", "push", "metric", "--namespace", "writer"]
 cli.main()
 """
     run_client(hub, script, tmp_path, timeout=100)
-    assert [commit.title for commit in hub.repo("space", "writer/tiktalkcoref_metric").history()][0] == "Release 0.1.0"
+    titles = [commit.title for commit in hub.repo("space", "writer/tiktalkcoref_metric").history()]
+    assert titles == ["Release 0.1.0", "initial commit"]
 
 
 def test_a_caller_keeps_its_http_session(hub, monkeypatch):
