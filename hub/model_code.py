@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -85,9 +86,11 @@ def ask_handler(folder: Path, texts: list[str]) -> list[Any]:
         except subprocess.TimeoutExpired as error:
             raise ValueError(f"{folder}: no answer to the examples of the card in {TIMEOUT} s") from error
         if done.returncode or not output.is_file():
-            lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]
-            install = "; pip install 'tiktalkcoref[model]'" if lines[-1].startswith("ModuleNotFoundError") else ""
-            raise ValueError(f"the model does not answer the examples of its card: {lines[-1]}{install}")
+            written = done.stderr.decode(errors="replace")
+            errors = re.findall(r"^\w[\w.]*(?:Error|Exception|Exit)\b.*", written, re.MULTILINE)
+            reason = errors[-1] if errors else f"exit code {done.returncode}"
+            install = "; pip install 'tiktalkcoref[model]'" if reason.startswith("ModuleNotFoundError") else ""
+            raise ValueError(f"the model does not answer the examples of its card: {reason}{install}")
         answers: list[Any] = json.loads(output.read_text(encoding="utf-8"))
         return answers
 

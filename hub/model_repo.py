@@ -67,7 +67,7 @@ def check_folder(folder: Path) -> None:
     if pickles:
         raise ValueError(f"{folder} holds {pickles[0]}, which can run code when it is loaded: push safetensors alone")
     modules = named_modules(folder)
-    if not modules:
+    if not config.get("auto_map"):
         raise ValueError("config.json names no code (auto_map): save the model with this package's save_pretrained")
     needed = {
         "model.safetensors or its index": ("model.safetensors", "model.safetensors.index.json"),
