@@ -370,16 +370,24 @@ def push(
         ),
     ] = False,
     build_dir: Annotated[Path | None, typer.Option(help="Keep the folders as they are uploaded here.")] = None,
+    trust_remote_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-remote-code", help="Run and upload code in the model's folder that is not this package's."
+        ),
+    ] = False,
 ) -> None:
     """Build the Hub repositories and push them: one commit each, none where nothing changed; safe to repeat."""
     from tiktalkcoref.hub.kinds import KINDS, Sources, parse_names
     from tiktalkcoref.hub.push import Options, push
+    from tiktalkcoref.hub.retrying import limit_waiting
 
+    limit_waiting()
     if what not in (*KINDS, "all"):
         raise UserError(f"cannot push {what!r}: expected one of {', '.join(KINDS)} or all")
     push(
         list(KINDS) if what == "all" else [what],
-        Sources(dataset, model, tuple(scores or ()), tuple(base_model or ()), with_pictures),
+        Sources(dataset, model, tuple(scores or ()), tuple(base_model or ()), with_pictures, trust_remote_code),
         Options(namespace, parse_names(name or [], what), private, revision, dry_run, create_pr, collection, build_dir),
         Terminal(soft_wrap=True),
     )

@@ -4,7 +4,7 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jinja2
 import yaml
@@ -12,8 +12,7 @@ from huggingface_hub import DatasetCard, EvalResult, ModelCard, ModelCardData, R
 
 from tiktalkcoref.evaluate_metric.labels import LABELS
 
-if TYPE_CHECKING:
-    from .kinds import Sources
+from .kind import Sources
 
 TEMPLATE = Path(__file__).parent.parent / "model_card.md"
 CARDS: dict[str, type[RepoCard]] = {"model": ModelCard, "dataset": DatasetCard, "space": SpaceCard}
@@ -24,7 +23,7 @@ HUB_ID = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
 
 
 def render_model_card(
-    sources: "Sources", ids: dict[str, str], config: dict[str, Any], parameters: int, examples: list[dict[str, Any]]
+    sources: Sources, ids: dict[str, str], config: dict[str, Any], parameters: int, examples: list[dict[str, Any]]
 ) -> str:
     """The model card.
 
@@ -104,8 +103,8 @@ def check_card(path: Path, repo_type: str) -> None:
         raise ValueError(f"{path.parent.name}/README.md: {' '.join(str(error).split())}") from error
     if len(card.data) == 0 or not card.data.to_dict():
         raise ValueError(f"{path.parent.name}/README.md has no metadata (the YAML between --- lines at its start)")
-    if repo_type == "model":
-        for result in card.data.eval_results or []:
+    if isinstance(card, ModelCard):
+        for result in getattr(card.data, "eval_results", None) or []:
             if not isinstance(result.metric_value, (int, float)) or not math.isfinite(result.metric_value):
                 raise ValueError(f"README.md: {result.metric_name} is {result.metric_value!r}, a number was expected")
 
@@ -119,7 +118,7 @@ def base_models(recipe: dict[str, Any]) -> list[str]:
     return [name for name in found if isinstance(name, str) and re.fullmatch(HUB_ID, name) and not Path(name).exists()]
 
 
-def _report(scores: dict[str, Any], sources: "Sources", ids: dict[str, str]) -> dict[str, Any]:
+def _report(scores: dict[str, Any], sources: Sources, ids: dict[str, str]) -> dict[str, Any]:
     """Scores with the name of their dataset: its repository if it is the one that is pushed, else its own."""
     pushed = _is_pushed(scores["dataset"], sources, ids)
     name = str(scores["dataset"])
@@ -135,7 +134,7 @@ def _report(scores: dict[str, Any], sources: "Sources", ids: dict[str, str]) -> 
     }
 
 
-def _is_pushed(dataset: Any, sources: "Sources", ids: dict[str, str]) -> bool:
+def _is_pushed(dataset: Any, sources: Sources, ids: dict[str, str]) -> bool:
     """Whether a dataset named in a recipe or in scores is the one in the dataset repository."""
     if not dataset:
         return False
@@ -173,9 +172,10 @@ def _part(report: dict[str, Any]) -> str:
     return ", ".join([report["config"], report["split"], *([f"fold {report['fold']}"] if report.get("fold") else [])])
 
 
-def _read_run(sources: "Sources", reports: list[dict[str, Any]]) -> dict[str, Any]:
+def _read_run(sources: Sources, reports: list[dict[str, Any]]) -> dict[str, Any]:
     """The recipe and the summary of the training run, from beside the model or out of the scores."""
-    folders = [sources.model, sources.model.resolve().parent]
+    model = sources.model or Path()
+    folders = [model, model.resolve().parent]
     folder = next((folder for folder in folders if (folder / "summary.json").is_file()), folders[-1])
     recipe, summary = folder / "recipe.yaml", folder / "summary.json"
     known = yaml.safe_load(recipe.read_text(encoding="utf-8")) if recipe.is_file() else {}
