@@ -129,8 +129,9 @@ def _diverged(run: Run, what: str) -> str:
     newest = found[-1] if found else "none"
     best = f"; the best model so far is of epoch {run.progress.best_epoch}" if run.progress.best_epoch else ""
     return (
-        f"training diverged at {what}. Nothing of it was saved; the last good checkpoint: {newest}{best}. Lower the learning rates (optimizer.*learning_rate), lengthen optimizer.warmup, or do without "
-        "loop.mixed_precision, in another --output"
+        f"training diverged at {what}. Nothing of it was saved; the last good checkpoint: {newest}{best}. Lower the "
+        "learning rates (optimizer.*learning_rate), lengthen optimizer.warmup, or do without loop.mixed_precision, in "
+        "another --output"
     )
 
 
