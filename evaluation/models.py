@@ -49,7 +49,8 @@ def load_model(model: str | Path) -> tuple[TikTalkCorefModel, TikTalkCorefProces
         raise ValueError(
             f"no model {str(model)!r}: neither a folder here nor to be had from the Hub ({reason})"
         ) from error
-    return network.to(best_device()).eval(), processor
+    torch.nn.Module.to(network, best_device())  # in place
+    return network.eval(), processor
 
 
 def _load(place: str) -> tuple[TikTalkCorefModel, TikTalkCorefProcessor]:

@@ -59,7 +59,8 @@ def predict(model: str | Path, dialogues: Sequence[Dialogue], batch_size: int = 
     network, processor = load_model(model)
     pipeline = TikTalkCorefPipeline(model=network, processor=processor, device=network.device)
     stream: Iterable[Dialogue] = iter(list(dialogues))
-    return list(track(pipeline(stream, batch_size=batch_size), "predicting", len(dialogues)))
+    results: Any = pipeline(stream, batch_size=batch_size)
+    return list(track(results, "predicting", len(dialogues)))
 
 
 def main(

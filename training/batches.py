@@ -95,21 +95,7 @@ def batches_of(
 
     # its own generator: a loader that draws its base seed from torch's would shift every dropout mask after it
     generator = torch.Generator().manual_seed(0)
+    indexed: Any = dialogues  # a list is all that the loader asks for
     return iter(
-        DataLoader(
-            _AsDataset(dialogues), batch_sampler=batches, collate_fn=collate, num_workers=workers, generator=generator
-        )
+        DataLoader(indexed, batch_sampler=batches, collate_fn=collate, num_workers=workers, generator=generator)
     )
-
-
-class _AsDataset:
-    """A sequence for DataLoader, which asks for no more than these two."""
-
-    def __init__(self, dialogues: Sequence[Dialogue]) -> None:
-        self.dialogues = dialogues
-
-    def __len__(self) -> int:
-        return len(self.dialogues)
-
-    def __getitem__(self, index: int) -> Dialogue:
-        return self.dialogues[index]

@@ -27,6 +27,7 @@ from safetensors.torch import load_file, load_model, save_file, save_model
 from tiktalkcoref.files.atomic import atomic_folder
 
 FORMAT = 2
+ANYTHING = ("**",)  # a folder inside the run's own may be replaced whatever it holds
 _NAME = re.compile(r"step-(\d{8})")
 
 
@@ -66,7 +67,7 @@ def save_checkpoint(
 ) -> Path:
     """Write `folder/step-N` and remove all but the newest `keep`. `random_states`: one of each process."""
     path = folder / f"step-{progress.step:08d}"
-    with atomic_folder(path) as temporary:
+    with atomic_folder(path, owned=ANYTHING) as temporary:
         save_model(model, str(temporary / "weights.safetensors"))
         if average is not None:
             tensors = {str(number): tensor for number, tensor in enumerate(average)}
@@ -170,7 +171,8 @@ def set_aside(path: Path) -> Path:
 def get_random_state(device: torch.device) -> dict[str, torch.Tensor]:
     """The states of Python's, NumPy's and torch's generators in this process, the device's too, as tensors."""
     version, numbers, gauss = random.getstate()
-    _, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    legacy: Any = np.random.get_state()
+    _, keys, position, has_gauss, cached = legacy
     states = {
         "python": torch.tensor([version, *numbers], dtype=torch.int64),
         "python_gauss": torch.tensor([] if gauss is None else [gauss], dtype=torch.float64),

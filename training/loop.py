@@ -23,8 +23,6 @@ from .optimization import averaged
 from .preparation import Run, plan_settings
 from .selection import selection_score
 
-ANYTHING = ("**",)  # a folder inside the run's own may be replaced whatever it holds
-
 
 class DivergedError(ValueError):
     """A loss, a gradient or a weight that is no finite number; names step, dialogues and the last good checkpoint."""
@@ -180,7 +178,7 @@ def score(run: Run, model: Any, dialogues: list[Dialogue]) -> dict[str, float]:
 
 def _save_model(run: Run, model: Any) -> None:
     if run.accelerator.is_main_process:
-        with atomic_folder(run.output / "model", owned=ANYTHING) as folder:
+        with atomic_folder(run.output / "model", owned=checkpoints.ANYTHING) as folder:
             model.save_pretrained(folder)
             run.processor.save_pretrained(folder)
     run.accelerator.wait_for_everyone()

@@ -1,6 +1,7 @@
 """How weights move: parameter groups taken from modules, the learning-rate schedule, the moving average."""
 
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +11,11 @@ from transformers import get_scheduler
 
 from .recipe import Optimizer
 
+Tensors = tuple[Tensor, ...] | list[Tensor]
 ENCODERS = ("text_encoder", "vision_encoder")
 
 
-def build_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
+def build_optimizer(model: Any, settings: Optimizer) -> torch.optim.AdamW:
     """AdamW over `model.parameter_groups()`: a rate for the heads, and for each encoder one that decays downwards.
 
     Vectors and scalars (biases, norms, gates, temperatures) are not decayed.
@@ -41,7 +43,7 @@ def build_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
     device = next(model.parameters()).device
     return torch.optim.AdamW(
         described,
-        betas=tuple(settings.betas),
+        betas=settings.betas,
         eps=settings.epsilon,
         fused=device.type in ("cuda", "cpu"),
     )
@@ -96,7 +98,7 @@ def build_average(model: nn.Module, decay: float) -> AveragedModel:
     """
 
     @torch.no_grad()
-    def update(averages: list[Tensor], weights: list[Tensor], count: Tensor | int) -> None:
+    def update(averages: Tensors, weights: Tensors, count: Tensor | int) -> None:
         torch._foreach_lerp_(averages, weights, 1 - min(decay, (1 + int(count)) / (10 + int(count))))
 
     average = AveragedModel(model, multi_avg_fn=update)

@@ -62,9 +62,10 @@ def prepare(recipe: Recipe, output: Path, resume: bool) -> Run:
     with accelerator.main_process_first():  # the first generates or reads, the others find it done
         train = load_dialogues(recipe.dataset, recipe.train_config, "train", recipe.fold)
     validation = load_dialogues(recipe.dataset, recipe.eval_config, "validation", recipe.fold)
-    final = {
-        place: load_dialogues(recipe.dataset, *place.split("/"), recipe.fold) for place in recipe.final_evaluations
-    }
+    final = {}
+    for place in recipe.final_evaluations:
+        config, _, split = place.partition("/")
+        final[place] = load_dialogues(recipe.dataset, config, split, recipe.fold)
     set_seed(recipe.seed)
     model, processor = build(recipe, train)
     _check_pictures(recipe, model, train)
@@ -185,8 +186,8 @@ def _resume(run: Run) -> None:
             )
         run.notices.append(f"{run.output} holds no checkpoint yet: starting from the beginning")
     run.accelerator.wait_for_everyone()  # all have read
-    for path, error in damaged:
-        run.notices.insert(0, f"{error}: set aside, the checkpoint before it is taken")
+    for path, reason in damaged:
+        run.notices.insert(0, f"{reason}: set aside, the checkpoint before it is taken")
         if run.accelerator.is_main_process:
             checkpoints.set_aside(path)
 
