@@ -18,7 +18,7 @@ from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from tiktalkcoref.corpus.files import CorpusFiles
-from tiktalkcoref.corpus.names import VIDEO_TYPES
+from tiktalkcoref.corpus.names import CONFIGS, VIDEO_TYPES
 from tiktalkcoref.corpus.problems import Problem
 from tiktalkcoref.corpus.reading import read_corpus
 from tiktalkcoref.corpus.statistics import PUBLISHED, Counts, measure
@@ -26,7 +26,6 @@ from tiktalkcoref.files.atomic import atomic_folder
 from tiktalkcoref.files.progress import track
 from tiktalkcoref.tiktalkcoref_dataset import TikTalkCoref
 
-CONFIGS = ("all", "celeb", "no_celeb", "textual", "visual")
 DEFAULT_CONFIG = "all"  # what `load_dataset` without a config gives: everything
 TEMPLATE = Path(__file__).parent / "dataset_card.md"
 OWNED = ["README.md", ".gitattributes", *(f"{config}/*.parquet" for config in CONFIGS)]
