@@ -35,6 +35,8 @@ import datasets
 import pyarrow as pa
 from datasets.exceptions import DatasetGenerationError
 
+from tiktalkcoref.files.errors import UserError
+
 logger = logging.getLogger(__name__)
 
 UPSTREAM_COMMIT = "8d346bfffe2c40a45ef3564c6edb3d7f075ab944"
@@ -167,7 +169,7 @@ class Problem:
         return f"{place}: {self.message}"
 
 
-class CorpusError(ValueError, DatasetGenerationError):
+class CorpusError(UserError, DatasetGenerationError):
     """The corpus cannot be read; the message says what was found where, and what to do.
 
     Also a `DatasetGenerationError`, since `datasets` hides every other error behind one of its own.
@@ -397,9 +399,9 @@ def file_name_of(path: str) -> str:
     """
     parts = re.split(r"[/\\]", path)
     if ".." in parts:
-        raise ValueError(f"refused {path!r}: `..` leaves the folder of pictures. Expected a plain file name or path")
+        raise UserError(f"refused {path!r}: `..` leaves the folder of pictures. Expected a plain file name or path")
     if parts[-1] in ("", ".") or "\0" in path:
-        raise ValueError(f"refused {path!r}: it names no file. Expected a plain file name or path")
+        raise UserError(f"refused {path!r}: it names no file. Expected a plain file name or path")
     return parts[-1]
 
 

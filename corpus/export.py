@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tiktalkcoref.files.atomic import atomic_file, atomic_folder
+from tiktalkcoref.files.errors import UserError
 
 from .records import mention_text, tokens_of
 
@@ -31,7 +32,7 @@ CLIP_FILES = [
 ]
 
 
-class ExportError(ValueError):
+class ExportError(UserError):
     """A record that the format cannot carry, or a file that is not of the format."""
 
 

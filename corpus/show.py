@@ -10,6 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tiktalkcoref.files.errors import UserError
+
 from .records import mention_text, tokens_of
 
 # Twelve colours that read on dark and on light backgrounds; clusters beyond the twelfth start again, underlined.
@@ -45,7 +47,7 @@ def colour_dialogue(
     for number, cluster in enumerate(clusters):
         for start, end in cluster:
             if not 0 <= start <= end < total:
-                raise ValueError(
+                raise UserError(
                     f"cluster {number} has the mention [{start}, {end}], but the dialogue has {total} tokens"
                 )
             starts.setdefault(start, []).append((end, number))
@@ -122,8 +124,8 @@ def choose_record(
     if chosen is not None:
         return chosen
     if doc_key is None:
-        raise ValueError("there is no dialogue to choose from")
+        raise UserError("there is no dialogue to choose from")
     near = difflib.get_close_matches(doc_key, seen, n=3, cutoff=0.8) or seen[:3]
-    raise ValueError(
+    raise UserError(
         f"none of the {len(seen)} dialogues has the doc_key {doc_key!r}; there are for instance {', '.join(near)}"
     )

@@ -11,13 +11,15 @@ from typing import Any
 import datasets
 from PIL import Image
 
+from tiktalkcoref.files.errors import UserError
+
 Dialogue = dict[str, Any]
 SAMPLE_DIALOGUES = 2000
 CONFIGS = ("all", "celeb", "no_celeb")
 SPLITS = ("train", "validation", "test")
 
 
-class DatasetError(ValueError):
+class DatasetError(UserError):
     """A dataset that cannot be found, opened, or used for what the recipe asks."""
 
 

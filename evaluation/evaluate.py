@@ -17,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 from tiktalkcoref.evaluate_metric import Scores
 from tiktalkcoref.evaluate_metric.report import tables
 from tiktalkcoref.files.atomic import atomic_file, atomic_folder
+from tiktalkcoref.files.errors import UserError
 from tiktalkcoref.modeling.modeling_tiktalkcoref import TikTalkCorefModel
 from tiktalkcoref.modeling.processing_tiktalkcoref import TikTalkCorefProcessor
 
@@ -160,7 +161,7 @@ def load_model(model: str | Path) -> tuple[TikTalkCorefModel, TikTalkCorefProces
     if (folder / "model" / "config.json").is_file():
         folder = folder / "model"  # the folder of a whole run
     if folder.is_dir() and not (folder / "config.json").is_file():
-        raise ValueError(
+        raise UserError(
             f"{model} holds no model: expected config.json and weights, as `tiktalkcoref train` writes them"
         )
     place = str(folder) if folder.is_dir() else str(model)
@@ -169,7 +170,7 @@ def load_model(model: str | Path) -> tuple[TikTalkCorefModel, TikTalkCorefProces
         processor = TikTalkCorefProcessor.from_pretrained(place)
     except OSError as error:
         reason = str(error).strip().splitlines()[0]
-        raise ValueError(
+        raise UserError(
             f"no model {str(model)!r}: neither a folder here nor to be had from the Hub ({reason})"
         ) from error
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
+from tiktalkcoref.files.errors import UserError
+
 if TYPE_CHECKING:
     from .kinds import Sources
 
@@ -24,13 +26,13 @@ def check(sources: "Sources") -> None:
     """
     folder = sources.dataset
     if not (folder / "README.md").is_file() or not _tables(folder):
-        raise ValueError(
+        raise UserError(
             f"{folder} is no prepared dataset (README.md and Parquet files): "
             f"run `tiktalkcoref prepare --data-dir DATA --output-dir {folder}`, or name another folder with --dataset"
         )
     pictures = count_pictures(folder)
     if pictures and not sources.with_pictures:
-        raise ValueError(
+        raise UserError(
             f"{folder} holds {pictures:,} pictures. {PICTURE_NOTICE} Then add --with-pictures; without one, prepare "
             "the folder again without --frames-dir and --regions-dir"
         )

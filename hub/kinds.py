@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tiktalkcoref.files.errors import UserError
+
 from . import dataset_repo, metric_repo, model_repo
 
 
@@ -88,9 +90,9 @@ def parse_names(given: list[str], what: str) -> dict[str, str]:
         kind, separator, name = value.rpartition("=")
         if not separator:
             if what == "all":
-                raise ValueError(f"--name {value}: which one? write KIND=NAME, with a kind of {', '.join(KINDS)}")
+                raise UserError(f"--name {value}: which one? write KIND=NAME, with a kind of {', '.join(KINDS)}")
             kind = what
         if kind not in KINDS:
-            raise ValueError(f"--name {value}: unknown kind {kind!r}, expected one of {', '.join(KINDS)}")
+            raise UserError(f"--name {value}: unknown kind {kind!r}, expected one of {', '.join(KINDS)}")
         names[kind] = name
     return names

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from tiktalkcoref.files.errors import UserError
+
 from .cards import read_scores, render_model_card
 
 if TYPE_CHECKING:
@@ -33,29 +35,29 @@ def check(sources: "Sources") -> None:
         ValueError: what was found and how to mend it.
     """
     if sources.model is None:
-        raise ValueError("which model? name its folder with --model: what a training run or save_pretrained wrote")
+        raise UserError("which model? name its folder with --model: what a training run or save_pretrained wrote")
     folder = find_model(sources.model)
     if not folder.is_dir():
-        raise ValueError(f"there is no folder {folder}: --model names what save_pretrained or a training run wrote")
+        raise UserError(f"there is no folder {folder}: --model names what save_pretrained or a training run wrote")
     config = _read_config(folder)
     if config.get("model_type") != "tiktalkcoref":
-        raise ValueError(f"{folder}/config.json describes a {config.get('model_type')!r} model, not a tiktalkcoref one")
+        raise UserError(f"{folder}/config.json describes a {config.get('model_type')!r} model, not a tiktalkcoref one")
     pickles = [path.name for path in folder.rglob("*") if path.suffix in PICKLES]
     if pickles:
-        raise ValueError(f"{folder} holds {pickles[0]}, which can run code when it is loaded: push safetensors alone")
+        raise UserError(f"{folder} holds {pickles[0]}, which can run code when it is loaded: push safetensors alone")
     needed = {"model.safetensors or its index": ("model.safetensors", "model.safetensors.index.json")}
     needed["the processor"] = ("processor_config.json", "preprocessor_config.json")
     needed["the tokenizer"] = ("tokenizer.json", "tokenizer_config.json")
     needed |= {f"{module}.py": (f"{module}.py",) for module in _modules(config)}
     for what, names in needed.items():
         if not any((folder / name).is_file() for name in names):
-            raise ValueError(f"{folder} lacks {what}: write it with save_pretrained of the model and of its processor")
+            raise UserError(f"{folder} lacks {what}: write it with save_pretrained of the model and of its processor")
     parameters = count_parameters(folder)
     for path in sources.scores:
         scores = read_scores(path)
         found = (scores.get("model") or {}).get("parameters")
         if found not in (None, parameters):
-            raise ValueError(
+            raise UserError(
                 f"{path} are the scores of a model with {found:,} parameters, {folder} has {parameters:,}: "
                 "evaluate this model and name its scores.json"
             )
@@ -108,11 +110,11 @@ def count_parameters(folder: Path) -> int:
 def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
-        raise ValueError(f"{folder} has no config.json: --model names a folder that save_pretrained wrote")
+        raise UserError(f"{folder} has no config.json: --model names a folder that save_pretrained wrote")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {error.lineno}: no JSON ({error.msg})") from error
+        raise UserError(f"{path}, line {error.lineno}: no JSON ({error.msg})") from error
 
 
 def _modules(config: dict[str, Any]) -> set[str]:
@@ -120,7 +122,7 @@ def _modules(config: dict[str, Any]) -> set[str]:
     classes = list(config.get("auto_map", {}).values())
     classes += [entry["impl"] for entry in config.get("custom_pipelines", {}).values()]
     if not classes:
-        raise ValueError("config.json names no code (auto_map): save the model with this package's save_pretrained")
+        raise UserError("config.json names no code (auto_map): save the model with this package's save_pretrained")
     return {str(name).split("--")[-1].split(".")[0] for name in classes}
 
 

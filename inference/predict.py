@@ -13,6 +13,7 @@ from tiktalkcoref.corpus.show import cluster_style, colour_dialogue
 from tiktalkcoref.evaluation.dialogues import Dialogue, load_dialogues
 from tiktalkcoref.evaluation.evaluate import load_model
 from tiktalkcoref.files.atomic import atomic_file
+from tiktalkcoref.files.errors import UserError
 from tiktalkcoref.files.progress import track
 from tiktalkcoref.modeling.pipeline_tiktalkcoref import TikTalkCorefPipeline
 
@@ -30,17 +31,17 @@ def read_dialogues(path: Path) -> list[Dialogue]:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text ({error}): save it as UTF-8") from error
+        raise UserError(f"{path} is not UTF-8 text ({error}): save it as UTF-8") from error
     try:
         found = json.loads(text)
         found = found if isinstance(found, list) else [found]
     except json.JSONDecodeError:
         found = [_parse(line, path, number) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not found:
-        raise ValueError(f"{path} holds no dialogue: expected JSON such as {EXAMPLE}")
+        raise UserError(f"{path} holds no dialogue: expected JSON such as {EXAMPLE}")
     for number, dialogue in enumerate(found, 1):
         if not isinstance(dialogue, dict):
-            raise ValueError(f"{path}, dialogue {number}: found {type(dialogue).__name__}, expected {EXAMPLE}")
+            raise UserError(f"{path}, dialogue {number}: found {type(dialogue).__name__}, expected {EXAMPLE}")
         for key in ("regions", "frames"):
             if isinstance(dialogue.get(key), list):
                 dialogue[key] = [path.parent / name if isinstance(name, str) else name for name in dialogue[key]]
@@ -109,7 +110,7 @@ def _parse(line: str, path: Path, number: int) -> Any:
     try:
         return json.loads(line)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {number}: not JSON ({error}); expected {EXAMPLE}") from error
+        raise UserError(f"{path}, line {number}: not JSON ({error}); expected {EXAMPLE}") from error
 
 
 EXAMPLE = '{"sentences": ["这个男生认识她吗", "可以"], "speakers": ["A", "B"]}'

@@ -10,6 +10,7 @@ from transformers import AutoTokenizer, BertTokenizer
 
 from tiktalkcoref.evaluation import registry  # noqa: F401 (importing it is its use)
 from tiktalkcoref.evaluation.dialogues import Dialogue
+from tiktalkcoref.files.errors import UserError
 from tiktalkcoref.files.hints import closest
 from tiktalkcoref.modeling.configuration_tiktalkcoref import TikTalkCorefConfig
 from tiktalkcoref.modeling.modeling_tiktalkcoref import TikTalkCorefModel
@@ -21,7 +22,7 @@ SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 PUNCTUATION = "，。！？、；：…—～·‘’“”（）《》〈〉【】「」『』％￥＠＃＆＋－＝／｜"
 
 
-class BackboneError(ValueError):
+class BackboneError(UserError):
     """A backbone that cannot be had; the message names the way that needs no network."""
 
 

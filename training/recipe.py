@@ -14,12 +14,13 @@ from typing import Any, Literal
 import yaml
 
 from tiktalkcoref.evaluation.dialogues import CONFIGS, SPLITS, DatasetError, parse_fold
+from tiktalkcoref.files.errors import UserError
 from tiktalkcoref.files.hints import closest
 
 PACKAGED = Path(__file__).parent / "recipes"
 
 
-class RecipeError(ValueError):
+class RecipeError(UserError):
     """A recipe that cannot be run: names the recipe, the field, what was found and what was expected."""
 
 

@@ -30,6 +30,7 @@ from transformers.utils import logging as transformers_logging
 from tiktalkcoref.evaluation.dialogues import DatasetError, Dialogue, load_dialogues
 from tiktalkcoref.evaluation.predictions import evaluate_model, score_gold
 from tiktalkcoref.files.atomic import ANYTHING, atomic_file, atomic_folder
+from tiktalkcoref.files.errors import UserError
 from tiktalkcoref.files.hints import closest
 
 from . import checkpoint as checkpoints
@@ -59,7 +60,7 @@ FREE_ON_RESUME = (
 )
 
 
-class OutputError(ValueError):
+class OutputError(UserError):
     """An output folder that cannot be used."""
 
 
@@ -202,7 +203,7 @@ def _check_launch() -> None:
     sizes = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
     asked_for_several = os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true" and "MASTER_ADDR" in os.environ
     if asked_for_several and not any(name in os.environ for name in sizes):
-        raise ValueError(
+        raise UserError(
             "accelerate was asked for several processes on the CPU and has started one, since it needs MPI for that. "
             "Without MPI: ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 -m tiktalkcoref.training.train RECIPE"
         )
