@@ -1,5 +1,6 @@
 """The package as pip installs it: the version, the citation, the map, and a base without torch."""
 
+import os
 import re
 import subprocess
 import sys
@@ -46,9 +47,11 @@ def test_the_wheel_installs_without_torch_and_works(sample_corpus: Path, tmp_pat
     venv.create(tmp_path / "venv", with_pip=True)
     binaries = tmp_path / "venv" / ("Scripts" if sys.platform == "win32" else "bin")
 
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
     def run(program: str, *arguments: object) -> str:
         command = [str(binaries / program), *map(str, arguments)]
-        result = subprocess.run(command, cwd=tmp_path, env={"PATH": ""}, capture_output=True, text=True)
+        result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert result.returncode == 0, result.stderr
         return result.stdout
 
