@@ -20,13 +20,15 @@ from tiktalkcoref.corpus.records import boxes_of_clusters
 from .folds import split_fold
 from .hub_names import without_waiting
 
+from tiktalkcoref.files.errors import UserError
+
 Dialogue = dict[str, Any]
 SAMPLE_DIALOGUES = 2000
 PICTURES = ("regions", "links", "region_identities")  # of a dialogue: what a model that only reads does without
 LABELS = ("clusters", "links", "region_identities")  # what a model is to find
 
 
-class DatasetError(ValueError):
+class DatasetError(UserError):
     """A dataset that cannot be found, opened, or used for what the recipe asks."""
 
 

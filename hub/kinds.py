@@ -1,5 +1,7 @@
 """The kinds of repository that `push` knows, in the order in which they are pushed: one module and one line each."""
 
+from tiktalkcoref.files.errors import UserError
+
 from . import dataset_repo, metric_repo, model_repo
 from .kind import Kind, Sources
 
@@ -23,9 +25,9 @@ def parse_names(given: list[str], what: str) -> dict[str, str]:
         kind, separator, name = value.rpartition("=")
         if not separator:
             if what == "all":
-                raise ValueError(f"--name {value}: which one? write KIND=NAME, with a kind of {', '.join(KINDS)}")
+                raise UserError(f"--name {value}: which one? write KIND=NAME, with a kind of {', '.join(KINDS)}")
             kind = what
         if kind not in KINDS:
-            raise ValueError(f"--name {value}: unknown kind {kind!r}, expected one of {', '.join(KINDS)}")
+            raise UserError(f"--name {value}: unknown kind {kind!r}, expected one of {', '.join(KINDS)}")
         names[kind] = name
     return names

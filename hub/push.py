@@ -13,6 +13,7 @@ from huggingface_hub.utils import validate_repo_id
 from rich.console import Console
 
 from tiktalkcoref import __version__
+from tiktalkcoref.files.errors import UserError
 
 from .building import build, check_target, temporary_folder
 from .cards import check_card
@@ -64,7 +65,7 @@ def push(kinds: Sequence[str], sources: Sources, options: Options, console: Cons
     """
     ids = repository_ids(options)
     if options.create_pr and options.revision != "main":
-        raise ValueError(f"--create-pr proposes a change of main: leave out --revision {options.revision}")
+        raise UserError(f"--create-pr proposes a change of main: leave out --revision {options.revision}")
     for name in kinds:
         KINDS[name].check(sources)
         if options.build_dir:
@@ -172,13 +173,13 @@ def repository_ids(options: Options) -> dict[str, str]:
     names = {kind: options.names.get(kind, KINDS[kind].default_name) for kind in KINDS}
     for kind, name in names.items():
         if list(names.values()).count(name) > 1:
-            raise ValueError(f"two kinds would be called {name}: give each its own with --name KIND=NAME")
+            raise UserError(f"two kinds would be called {name}: give each its own with --name KIND=NAME")
         if kind == "metric" and not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-            raise ValueError(f"metric name {name!r}: its module is imported under it, so letters, digits, _ and - only")
+            raise UserError(f"metric name {name!r}: its module is imported under it, so letters, digits, _ and - only")
         try:
             validate_repo_id(f"{options.namespace}/{name}")
         except HFValidationError as error:
-            raise ValueError(" ".join(str(error).split())) from error
+            raise UserError(" ".join(str(error).split())) from error
     return {kind: f"{options.namespace}/{name}" for kind, name in names.items()}
 
 

@@ -45,6 +45,8 @@ MAX_PIXELS = 64_000_000  # twice an 8K frame; a larger picture is taken for a de
 class DialogueError(ValueError):
     """A dialogue that cannot be read; the message says where, what was found, and what to do."""
 
+    for_user = True  # not an error of the program: see tiktalkcoref.files.errors
+
 
 @dataclass
 class Dialogue:

@@ -25,12 +25,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, load_model, save_file, save_model
 
 from tiktalkcoref.files.atomic import ANYTHING, atomic_folder
+from tiktalkcoref.files.errors import UserError
 
 FORMAT = 2
 _NAME = re.compile(r"step-(\d{8})")
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A checkpoint that does not fit the run that wants to go on from it."""
 
 
