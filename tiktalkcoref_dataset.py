@@ -249,7 +249,7 @@ class TikTalkCoref(datasets.ArrowBasedBuilder):
 def collector_paused() -> Iterator[None]:
     """For a block of records, which hold no cycles: the garbage collector would walk the whole process again and again.
 
-    `benchmarks/bench_dataset.py` prints what it is worth: a fifth of the time.
+    `benchmarks/bench_dataset.py` prints what it is worth: a fifth of a large build.
     """
     was_enabled = gc.isenabled()
     gc.disable()

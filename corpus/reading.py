@@ -6,6 +6,7 @@ memory; annotations are read as they are asked for, whole or in blocks of whole 
 
 import logging
 import os
+import pickle
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -115,6 +116,10 @@ class Corpus:
         places = _read_splits(files.splits, problems)
         return cls(files, places, _read_titles(files.titles, problems), pictures), problems
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # `datasets` hands it to processes by dill, which is slow over large dicts; bytes go through as they are.
+        return _unpickle, (pickle.dumps((self.files, self.places, self.titles, self.pictures)),)
+
     def examine(
         self, number: int, raw: bytes, seen: dict[str, int], with_pictures: bool = True
     ) -> tuple[Record | None, list[Problem]]:
@@ -202,6 +207,10 @@ class Corpus:
                 tally.take(problems)
                 records.append(record)
         return records
+
+
+def _unpickle(content: bytes) -> Corpus:
+    return Corpus(*pickle.loads(content))
 
 
 def _read(files: CorpusFiles, pictures: Pictures) -> Iterator[Record | Problem]:

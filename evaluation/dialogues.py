@@ -12,6 +12,7 @@ import datasets
 from PIL import Image
 
 from tiktalkcoref.corpus.names import NO_LABELS, SPLITS
+from tiktalkcoref.corpus.prepared import check_parquet
 from tiktalkcoref.corpus.records import boxes_of_clusters
 
 Dialogue = dict[str, Any]
@@ -75,6 +76,7 @@ def _open(folder: Path, dataset: str, config: str, split: str) -> datasets.Datas
     """One split with its pictures still encoded."""
     try:
         if folder.is_dir() and next(folder.rglob("*.parquet"), None):
+            check_parquet(folder)
             rows = datasets.load_dataset(str(folder), config, split=split)
         elif folder.is_dir():
             rows = _build_from_upstream(folder, config, split)
