@@ -23,10 +23,9 @@ def check_parquet(folder: Path | str) -> None:
             size = path.stat().st_size if path.exists() else 0
             raise CorpusError(f"{path} is no whole Parquet file: {size:,} bytes, {error}. {remedy}") from error
     card = folder / "README.md"
-    configs = (
-        DatasetCard.load(card, ignore_metadata_errors=True).data.to_dict().get("configs") if card.is_file() else ()
-    )
-    for config in configs or ():
+    if not card.is_file():
+        return
+    for config in DatasetCard.load(card, ignore_metadata_errors=True).data.to_dict().get("configs") or ():
         for part in config.get("data_files") or ():
             if isinstance(part, dict) and isinstance(part.get("path"), str) and not any(folder.glob(part["path"])):
                 raise CorpusError(f"{card} names the files {part['path']}, and there is none in {folder}. {remedy}")

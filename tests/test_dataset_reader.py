@@ -418,6 +418,13 @@ def test_upstream_generations_agree(upstream):
 # ---------------------------------------------------------------------------------------------- lines, keys, cut files
 
 
+def corpus_of_line(folder, line):
+    """A corpus of the one dialogue 101, whose line is this text."""
+    files = write_corpus(folder, [make_record()])
+    write_lines(files.annotations, [line])
+    return files
+
+
 @pytest.mark.parametrize(
     ("old", "new", "field"),
     [
@@ -429,17 +436,16 @@ def test_upstream_generations_agree(upstream):
 )
 def test_a_key_that_stands_twice_is_refused(tmp_path, old, new, field):
     line = json.dumps(make_record(), ensure_ascii=False).replace(old, new, 1)
-    files = write_corpus(tmp_path, [line], make_splits([make_record()]))
+    files = corpus_of_line(tmp_path, line)
     with pytest.raises(CorpusError, match=f"line 1, doc_key 101, field {field}: stands twice in the record"):
         list(read_corpus(files))
 
 
 def test_a_key_that_stands_twice_in_the_small_files(tmp_path):
-    files = write_corpus(
-        tmp_path, make_records(1), ['{"video_id": "101", "split": "val", "video_type": "celeb", "split": "test"}']
-    )
+    entry = '{"video_id": "101", "split": "val", "video_type": "celeb", "split": "test"}'
+    files = write_corpus(tmp_path, make_records(1), [entry])
     write_lines(files.titles, ['{"video_id": "101", "title": "a: b", "title": "c"}'])
-    assert [(problem.file, problem.field) for problem in find_problems(files) if problem.severity == "error"] == [
+    assert [(problem.file, problem.field) for problem in find_problems(files)][:2] == [
         (str(files.splits), "split"),
         (str(files.titles), "title"),
     ]
@@ -457,7 +463,7 @@ def test_lines_end_at_line_feeds_alone(tmp_path, separator):
     record = edited(sentences__0__0=separator)
     record["clusters_str"] = [[f"{separator}陈", "她哥"], [f"{separator}陈的妹妹", "她"], ["哥"]]
     line = json.dumps(record, ensure_ascii=False)
-    (read,) = read_corpus(write_corpus(tmp_path, [line], make_splits([record])), problems=[])
+    (read,) = read_corpus(corpus_of_line(tmp_path, line), problems=[])
     assert read["sentences"][0][0] == separator
 
 
@@ -467,7 +473,7 @@ def test_deep_nesting_is_an_error_of_its_line(tmp_path, key, value):
     record = make_record()
     del record["clusters_str"]
     line = json.dumps(record)[:-1] + f', "{key}": {value}}}'
-    files = write_corpus(tmp_path, [line], make_splits([record]))
+    files = corpus_of_line(tmp_path, line)
     with pytest.raises(CorpusError, match="line 1: broken JSON: nested too deeply"):
         list(read_corpus(files))
 
@@ -483,15 +489,14 @@ def test_fewer_annotations_than_the_split_file_names(tmp_path, caplog):
 
 
 def test_all_wrong_types_of_a_record_are_listed(tmp_path):
-    record = edited(
-        genre=3, visual_annotations__0__bbox=[1, 2], visual_annotations__1__cur_frame=-1, sentence_map=[["a"]]
-    )
-    found = [
-        (problem.field, problem.message.split(",")[0]) for problem in find_problems(write_corpus(tmp_path, [record]))
+    record = edited(genre=3, visual_annotations__0__bbox=[1, 2], visual_annotations__1__cur_frame=-1)
+    record["sentence_map"] = [["a"]]
+    assert sorted(problem.field for problem in find_problems(write_corpus(tmp_path, [record]))) == [
+        "genre",
+        "sentence_map",
+        "visual_annotations[0].bbox",
+        "visual_annotations[1].cur_frame",
     ]
-    assert sorted(field for field, _ in found) == [
-        "genre", "sentence_map", "visual_annotations[0].bbox", "visual_annotations[1].cur_frame",
-    ]  # fmt: skip
 
 
 def test_published_files_are_known_by_their_sums(upstream, tmp_path):
