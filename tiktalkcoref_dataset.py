@@ -163,7 +163,7 @@ class CorpusConfig(datasets.BuilderConfig):
             parts += ["" if folder is None else folder.digest() for folder in (pictures.frames, pictures.regions)]
         except (CorpusError, OSError) as error:
             parts = ["unreadable", str(error)]  # building says what is wrong; nothing is ever stored under this
-        code = [__file__, *sorted(Path(corpus.__file__).parent.glob("*.py"))]
+        code: list[str | Path] = [__file__, *sorted(Path(corpus.__file__).parent.glob("*.py"))]
         parts += [str(self.require_images), str(self.strict), *map(file_digest, code)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
