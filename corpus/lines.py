@@ -34,7 +34,7 @@ EXPECTED = {
 }
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some editors begin a file with one
 
-_DECODERS = {kind: msgspec.json.Decoder(kind) for kind in (Annotation, SplitEntry, TitleEntry)}
+_DECODERS: dict[type, Any] = {kind: msgspec.json.Decoder(kind) for kind in (Annotation, SplitEntry, TitleEntry)}
 
 
 def read_lines(

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from datasets.exceptions import DatasetGenerationError
@@ -19,6 +20,10 @@ class Fault(NamedTuple):
     severity: str
     field: str | None
     message: str
+
+    def at(self, file: Path, line: int, doc_key: str | None) -> "Problem":
+        """The same, with its place."""
+        return Problem(self.severity, str(file), line, doc_key, self.field, self.message)
 
 
 @dataclass(frozen=True)
