@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from datasets.exceptions import DatasetGenerationError
 
+from tiktalkcoref.files.errors import UserError
+
 logger = logging.getLogger(__name__)
 
 
@@ -46,7 +48,7 @@ class Problem:
         return f"{place}: {self.message}"
 
 
-class CorpusError(ValueError, DatasetGenerationError):
+class CorpusError(UserError, DatasetGenerationError):
     """The corpus cannot be read; the message says what was found where, and what to do.
 
     Also a `DatasetGenerationError`, since `datasets` hides every other error behind one of its own.

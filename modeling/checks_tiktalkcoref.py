@@ -32,6 +32,8 @@ AGAIN = "copy or download it again"
 class ModelFolderError(ValueError):
     """A model folder that cannot be used; the message names the file, what was found in it, and what to do."""
 
+    for_user = True  # not an error of the program: see tiktalkcoref.files.errors
+
 
 def check_folder(folder: str | Path) -> None:
     """Check a folder that the `save_pretrained` of a model and of its processor wrote.

@@ -8,6 +8,7 @@ import pytest
 from hub_pushing import DATASET, DRIVER, METRIC, MODEL, answers, holds, push, titles
 from hub_server import Account, LocalHub, run_client, start_client
 
+from tiktalkcoref.corpus.files import find_files
 from tiktalkcoref.hub.contents import MANIFEST
 from tiktalkcoref.hub.prepare import prepare
 
