@@ -112,3 +112,11 @@ def test_boxes_of_dataset_rows():
     assert score([{"clusters": clusters, "boxes": boxes}], [row])["multimodal_b_cubed_f1"] == 1
     more = [*boxes[:1], [{"frame": 3, "bbox": corners[1]}], [], []]
     assert score([{"clusters": clusters, "boxes": more}], [row])["multimodal_mention_precision"] == 6 / 7
+
+
+def test_a_threshold_of_one_asks_for_the_same_box():
+    box = {"frame": 1, "bbox": [0, 0, 10, 10]}
+    document = {"clusters": [[[0, 0]]], "boxes": [[box]]}
+    other = document | {"boxes": [[box | {"bbox": [0, 0, 10, 11]}]]}
+    assert score([document], [document], iou_threshold=1)["multimodal_muc_f1"] == 1
+    assert score([other], [document], iou_threshold=1)["multimodal_muc_f1"] == 0

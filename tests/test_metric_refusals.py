@@ -262,6 +262,7 @@ def test_boxes(boxes, problem):
         ({"ks": None}, "ks is None, expected a list of different positive integers, such as [1, 2, 3]"),
         ({"keep_singletons": "no"}, "keep_singletons is 'no', expected True or False"),
         ({"iou_threshold": 0}, "iou_threshold is 0, expected a number in (0, 1]"),
+        ({"iou_threshold": 1.5}, "iou_threshold is 1.5, expected a number in (0, 1]"),
         ({"iou_threshold": "0.5"}, "iou_threshold is '0.5', expected a number in (0, 1]"),
         ({"iou_threshold": float("nan")}, "iou_threshold is nan, expected a number in (0, 1]"),
         ({"n_resamples": 10.0}, "n_resamples is 10.0, expected an integer >= 0"),
