@@ -374,3 +374,9 @@ def test_spans_of_three_are_refused_where_all_are():
 def test_the_largest_offset_beside_a_cluster_of_regions_alone():
     document = {"clusters": [[[0, 2**63 - 1]], []], "boxes": [[], [BOX]]}
     assert score([document], [document])["multimodal_mention_f1"] == 1
+
+
+def test_a_mention_is_its_document_and_both_offsets():
+    documents = [{"clusters": [[[0, 1]]]}, {"clusters": [[[0, 0]], [[1, 1]]]}, {"clusters": [[[1, 2]]]}]
+    assert score(documents, documents)["mention_f1"] == 1
+    assert score(documents, documents[1:] + documents[:1])["mention_f1"] == 0
