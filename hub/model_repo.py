@@ -80,9 +80,9 @@ def check_folder(folder: Path) -> None:
     for what, names in needed.items():
         if not any((folder / name).is_file() and (folder / name).stat().st_size for name in names):
             raise UserError(f"{folder} lacks {what}: write it with save_pretrained of the model and of its processor")
-    from tiktalkcoref.modeling import checks_tiktalkcoref  # imports torch, which the other kinds do without
+    from tiktalkcoref.modeling import folder_tiktalkcoref  # imports torch, which the other kinds do without
 
-    checks_tiktalkcoref.check_folder(folder)
+    folder_tiktalkcoref.check_folder(folder)
 
 
 def build(sources: Sources, ids: dict[str, str], folder: Path) -> list[str]:
