@@ -1,12 +1,15 @@
 """A video in, its persons out: the stages in a row. The networks are loaded once, for as many videos as there are."""
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
-from .detections import Detections
+from .detections import Detections, Picture
 from .entities import Crop, Entity, VideoEntities, choose_crops, cut
 from .faces import FaceEmbedder, SFaceEmbedder
 from .heads import HeadDetector, HeadsWithFaces, YuNetHeads, load_detector
@@ -16,6 +19,7 @@ from .shots import ContentShots, ShotDetector
 from .tracks import ShotTracker, Track
 from .video import Frame, Video, sampler
 
+Item = TypeVar("Item")
 Progress = Callable[[float], object]  # told how many seconds of the video have been seen
 
 
@@ -78,38 +82,48 @@ class VideoTracker:
         """The first reading: shots and tracks."""
         size = video.path.stat().st_size
         found = VideoEntities(video.path.name, size, self.settings, 0.0, 0, 0, [], [], [])
-        shots, tracker, due = self._shots(), ShotTracker(self.settings), sampler(self.settings.fps)
+        tracker = ShotTracker(self.settings)
         tracks: list[Track] = []
         starts: list[float] = []
-        for frame in self._decoded(video):
-            with self._timed("shots"):
-                is_cut = shots.is_cut(frame.time, frame.thumbnail())
-            if is_cut or not starts:
-                starts.append(frame.time)
+        for seen in _ahead(self._seen(video)):
+            if seen.starts_shot:
+                starts.append(seen.time)
                 tracks += tracker.finish() if len(starts) > 1 else []
-            if video.images or due(frame.time):
-                found.samples.append(frame.time)
-                found.height, found.width = self._look(frame, tracker)
-                progress(frame.time)
-            found.seconds = frame.time
+            if seen.picture is not None:
+                found.samples.append(seen.time)
+                found.height, found.width = seen.picture.shape[:2]
+                self._follow(seen, tracker)
+                progress(seen.time)
         tracks += tracker.finish()
-        found.seconds = max(video.seconds or 0.0, found.seconds) if not video.warnings else found.seconds
+        found.seconds = video.end
         found.shots = list(zip(starts, [*starts[1:], found.seconds], strict=True))
         found.warnings = list(video.warnings)
         return found, tracks
 
-    def _look(self, frame: Frame, tracker: ShotTracker) -> tuple[int, int]:
-        """Search one picture; returns its height and width."""
-        with self._timed("decoding"):
-            picture = frame.picture()
-        with self._timed("heads"):
-            heads = self._heads.detect(picture)
+    def _seen(self, video: Video) -> Iterator["_Seen"]:
+        """The pictures that are searched, and those that begin a shot."""
+        shots, due = self._shots(), sampler(self.settings.fps)
+        is_first = True
+        for frame in self._decoded(video):
+            with self._timed("shots"):
+                starts_shot = shots.is_cut(frame.time, frame.thumbnail()) or is_first
+            is_first = False
+            if video.images or due(frame.time):
+                with self._timed("decoding"):
+                    picture = frame.picture()
+                with self._timed("heads"):
+                    heads = self._heads.detect(picture)
+                yield _Seen(frame.time, frame.number, starts_shot, picture, heads)
+            elif starts_shot:
+                yield _Seen(frame.time, frame.number, True)
+
+    def _follow(self, seen: "_Seen", tracker: ShotTracker) -> None:
+        assert seen.picture is not None
         with self._timed("faces"):
-            embeddings, qualities = self._embedder.embed(picture, heads)
-        heads = Detections(heads.boxes, heads.scores, heads.landmarks, heads.sizes, embeddings, qualities)
+            embeddings, qualities = self._embedder.embed(seen.picture, seen.heads)
         with self._timed("tracks"):
-            tracker.update(frame.time, frame.number, heads)
-        return picture.shape[0], picture.shape[1]
+            heads = replace(seen.heads, embeddings=embeddings, qualities=qualities)
+            tracker.update(seen.time, seen.frame, heads)
 
     def _decoded(self, video: Video) -> Iterator[Frame]:
         frames = video.frames()
@@ -127,6 +141,31 @@ class VideoTracker:
             yield
         finally:
             self.seconds[stage] += time.perf_counter() - started
+
+
+@dataclass
+class _Seen:
+    """A picture on its way from the detector to the tracker; `picture` is None where it was not searched."""
+
+    time: float
+    frame: int
+    starts_shot: bool
+    picture: Picture | None = None
+    heads: Detections = field(default_factory=Detections.empty)
+
+
+def _ahead(items: Iterator[Item], count: int = 2) -> Iterator[Item]:
+    """The items, made in another thread up to `count` ahead: OpenCV and FFmpeg leave Python's lock alone."""
+    end = object()
+    waiting: deque[Future[Any]] = deque()
+    with ThreadPoolExecutor(1) as pool:
+        while True:
+            while len(waiting) < count:
+                waiting.append(pool.submit(next, items, end))
+            item = waiting.popleft().result()
+            if item is end:
+                return
+            yield item
 
 
 def cut_crops(video: Video, crops: list[Crop], progress: Progress) -> None:

@@ -52,6 +52,7 @@ class Video:
 
     Attributes:
         seconds: how long the file says it is; None where it does not.
+        end: seconds at which the last picture read so far ends.
         warnings: what was wrong with the file, as far as it has been read.
 
     Raises:
@@ -65,6 +66,7 @@ class Video:
         self.path = Path(path)
         self.max_pixels, self.max_seconds = max_pixels, max_seconds
         self.seconds: float | None = None
+        self.end = 0.0
         self.warnings: list[str] = []
         self.images: list[Path] = []
         if self.path.is_dir():
@@ -86,6 +88,7 @@ class Video:
             VideoError: not one picture can be decoded, or a picture is beyond a limit.
         """
         self.warnings.clear()
+        self.end = 0.0
         count = 0
         for frame in self._images() if self.images else self._decoded():
             count += 1
@@ -102,6 +105,7 @@ class Video:
         for number, path in enumerate(self.images):
             picture = _read_image(path)
             self._check_size(picture.shape[1], picture.shape[0])
+            self.end = (number + 1) / FOLDER_FPS
             yield Frame(number, number / FOLDER_FPS, _constant(picture), lambda picture=picture: _shrunk(picture))
 
     def _decoded(self) -> Iterator[Frame]:
@@ -110,18 +114,19 @@ class Video:
         with _open(self.path) as container:
             stream = _video_stream(container, self.path)
             stream.thread_type = "AUTO"
-            start = (container.start_time or 0) / 1e6
+            start, length = (container.start_time or 0) / 1e6, 1 / float(stream.average_rate or 25)
             number, last = -1, -1.0
             for decoded in self._packets(container, stream):
                 number += 1
-                time = number / float(stream.average_rate or 25) if decoded.time is None else decoded.time - start
+                time = number * length if decoded.time is None else decoded.time - start
                 self._check_size(decoded.width, decoded.height)
                 self._check_time(time)
                 if time <= last:  # a damaged clock; the order of decoding is right all the same
                     continue
                 last = time
+                self.end = time + length
                 yield Frame(number, time, _converter(full, decoded), _converter(small, decoded, THUMBNAIL))
-            self._note_shortfall(last, stream)
+            self._note_shortfall(stream)
 
     def _packets(self, container: Any, stream: Any) -> Iterator[Any]:
         """The decoded frames; damaged packets are counted."""
@@ -146,11 +151,10 @@ class Video:
         if damaged:
             self._warn(f"{damaged} damaged packets or pictures; what could be decoded was kept")
 
-    def _note_shortfall(self, last: float, stream: Any) -> None:
+    def _note_shortfall(self, stream: Any) -> None:
         promised = stream.duration and float(stream.duration * stream.time_base)
-        frame = 1 / float(stream.average_rate or 25)
-        if promised and last >= 0 and promised - last - frame > SHORTFALL:
-            self._warn(f"its header says {promised:.1f} s, its pictures end at {last + frame:.1f} s: the file is cut off")
+        if promised and self.end and promised - self.end > SHORTFALL:
+            self._warn(f"its header says {promised:.1f} s, its pictures end at {self.end:.1f} s: the file is cut off")
 
     def _warn(self, text: str) -> None:
         self.warnings.append(text)
