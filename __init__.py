@@ -24,6 +24,10 @@ __all__ = ["__version__", *_EXPORTS]
 def __getattr__(name: str) -> object:
     if name not in _EXPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if _EXPORTS[name].startswith("modeling."):
+        from .files.extras import need_model
+
+        need_model()  # an ImportError that says what to install
     return getattr(import_module(f".{_EXPORTS[name]}", __name__), name)
 
 

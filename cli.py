@@ -1,19 +1,28 @@
 """The console script `tiktalkcoref`: one command each for what the rooms can do.
 
-Every command imports its room when it runs, so that `--help` answers at once. Errors that a user can mend
-(`ValueError`, `OSError`) are printed as one message and end with exit code 1; `--debug` shows the traceback.
+Every command imports its room when it runs, so that `--help` answers at once. An error that a user can mend is
+printed as one message; any other is called a bug, with its traceback in a file (`--debug` shows it). Both end with
+exit code 1, wrong usage with 2.
 """
 
+import functools
+import inspect
+import signal
 import sys
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
+
+from tiktalkcoref import __version__
+from tiktalkcoref.files.errors import ISSUES, UserError, blame_input, message_for_user, write_traceback
+from tiktalkcoref.files.extras import need_model
+from tiktalkcoref.files.terminal import Terminal, counted, prepare_streams, printable
 
 if TYPE_CHECKING:
-    from tiktalkcoref.tiktalkcoref_dataset import CorpusFiles
+    from tiktalkcoref.corpus.files import CorpusFiles
 
 app = typer.Typer(
     name="tiktalkcoref",
@@ -24,9 +33,24 @@ app = typer.Typer(
 )
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        _say(f"tiktalkcoref {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _root(debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error.")) -> None:
+def _root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
     """Options before the command hold for every command."""
+
+
+def _say(text: str, err: bool = False) -> None:
+    typer.echo(printable(text), err=err)
 
 
 @app.command()
@@ -38,14 +62,44 @@ def sample(
     """Write the embedded sample: a synthetic corpus with pictures, in upstream's own file format."""
     from tiktalkcoref.sample import write_sample
 
-    typer.echo(f"wrote {dialogues} dialogues to {write_sample(output, seed=seed, dialogues=dialogues)}")
+    folder = write_sample(output, seed=seed, dialogues=dialogues)
+    _say(f"wrote {counted(dialogues, 'dialogue')} to {folder}")
 
 
-# Options of the commands that read the corpus. Without any, the files are downloaded from the upstream repository.
-DataDir = Annotated[Path | None, typer.Option(help="Folder with the corpus files, found by their upstream names.")]
-Annotations = Annotated[Path | None, typer.Option(help="The annotation file, instead of the one in --data-dir.")]
-Splits = Annotated[Path | None, typer.Option(help="The split file, likewise.")]
-Titles = Annotated[Path | None, typer.Option(help="The file of video titles, likewise.")]
+# Commands that read the corpus
+
+
+def _find_corpus(
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder with the corpus files, by their upstream names.")
+    ] = None,
+    annotations: Annotated[Path | None, typer.Option(help="The annotation file, if not in --data-dir.")] = None,
+    splits: Annotated[Path | None, typer.Option(help="The split file, likewise.")] = None,
+    titles: Annotated[Path | None, typer.Option(help="The file of video titles, likewise.")] = None,
+) -> "CorpusFiles":
+    """The files that were named; without any, they are downloaded from the upstream repository."""
+    from tiktalkcoref.corpus.files import download_files, find_files
+
+    if data_dir is None and annotations is None and splits is None and titles is None:
+        return download_files()
+    return find_files(data_dir, annotations=annotations, splits=splits, titles=titles)
+
+
+def _reads_corpus(command: Callable[..., None]) -> Callable[..., None]:
+    """Call the command with the `files` that the options of `_find_corpus` name, and give it these options."""
+    where = inspect.signature(_find_corpus).parameters
+    own = {name: option for name, option in inspect.signature(command).parameters.items() if name != "files"}
+
+    @functools.wraps(command)
+    def with_files(**given: Any) -> None:
+        command(_find_corpus(**{name: given.pop(name) for name in where}), **given)
+
+    options = [option.replace(kind=option.KEYWORD_ONLY) for option in (*own.values(), *where.values())]
+    with_files.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    with_files.__annotations__ = {option.name: option.annotation for option in options}
+    return with_files
+
+
 FramesDir = Annotated[Path | None, typer.Option(help="The authors' folder of frames, `frames`.")]
 RegionsDir = Annotated[Path | None, typer.Option(help="The authors' folder of cut-out heads, `faces_all`.")]
 
@@ -66,22 +120,10 @@ class ExportFormat(str, Enum):
     chinese_clip = "chinese-clip"
 
 
-def _corpus_files(
-    data_dir: Path | None, annotations: Path | None, splits: Path | None, titles: Path | None
-) -> "CorpusFiles":
-    from tiktalkcoref.tiktalkcoref_dataset import download_files, find_files
-
-    if data_dir is None and annotations is None and splits is None and titles is None:
-        return download_files()
-    return find_files(data_dir, annotations=annotations, splits=splits, titles=titles)
-
-
 @app.command()
+@_reads_corpus
 def prepare(
-    data_dir: DataDir = None,
-    annotations: Annotations = None,
-    splits: Splits = None,
-    titles: Titles = None,
+    files: "CorpusFiles",
     frames_dir: FramesDir = None,
     regions_dir: RegionsDir = None,
     output_dir: Annotated[Path, typer.Option(help="Folder to write.")] = Path("tiktalkcoref"),
@@ -92,61 +134,53 @@ def prepare(
     """
     from tiktalkcoref.hub.prepare import prepare, survey
 
-    files = _corpus_files(data_dir, annotations, splits, titles)
     facts = survey(files, frames_dir, regions_dir)
     folder = prepare(files, output_dir, frames_dir, regions_dir, facts=facts)
     dialogues = facts["counts"]["all", "all"].dialogues
-    typer.echo(f"wrote {dialogues} dialogues in five configs to {folder}")
+    _say(f"wrote {counted(dialogues, 'dialogue')} in five configs to {folder}")
     for kind, named in (("frame", frames_dir), ("region", regions_dir)):
         if named is not None:
             found = facts["pictures"][kind]
-            typer.echo(f"{kind} pictures: {found['found']} embedded, {found['missing']} missing in {named}")
+            _say(f"{kind} pictures: {found['found']} embedded, {found['missing']} missing in {named}")
     if facts["warnings"]:
-        typer.echo(f"{sum(facts['warnings'].values())} warnings; `tiktalkcoref validate` lists them")
+        _say(f"{counted(sum(facts['warnings'].values()), 'warning')}; `tiktalkcoref validate` lists them all")
 
 
 @app.command()
+@_reads_corpus
 def split(
+    files: "CorpusFiles",
     output_dir: Annotated[Path, typer.Option(help="Folder to write.")],
-    data_dir: DataDir = None,
-    annotations: Annotations = None,
-    splits: Splits = None,
-    titles: Titles = None,
 ) -> None:
     """Write upstream's own layout: `all.textual.jsonl`, `all/train.textual.jsonl`, `celeb/...`: twenty files."""
     from tiktalkcoref.corpus.split import split
 
-    counts = split(_corpus_files(data_dir, annotations, splits, titles), output_dir)
-    typer.echo(f"wrote {len(counts)} files of {counts['all.textual.jsonl']} dialogues to {output_dir}")
+    counts = split(files, output_dir)
+    _say(f"wrote {len(counts)} files of {counted(counts['all.textual.jsonl'], 'dialogue')} to {output_dir}")
 
 
 @app.command()
+@_reads_corpus
 def stats(
-    data_dir: DataDir = None,
-    annotations: Annotations = None,
-    splits: Splits = None,
-    titles: Titles = None,
+    files: "CorpusFiles",
     videos_dir: Annotated[Path | None, typer.Option(help="Folder of <doc_key>.mp4, to measure durations.")] = None,
     output_dir: Annotated[Path | None, typer.Option(help="Folder for statistics.json and the PNG figures.")] = None,
 ) -> None:
     """Print the figures of the corpus, measured, beside the published ones; with --output-dir draw them too."""
+    from tiktalkcoref.corpus.reading import read_corpus
     from tiktalkcoref.corpus.statistics import measure, statistics_table, write_statistics
     from tiktalkcoref.files.progress import track
-    from tiktalkcoref.tiktalkcoref_dataset import read_corpus
 
-    files = _corpus_files(data_dir, annotations, splits, titles)
     counts = measure(track(read_corpus(files), "counting"), videos_dir)
-    Console().print(statistics_table(counts))
+    Terminal().print(statistics_table(counts))
     if output_dir is not None:
-        typer.echo(f"wrote statistics.json and figures to {write_statistics(counts, output_dir)}")
+        _say(f"wrote statistics.json and figures to {write_statistics(counts, output_dir)}")
 
 
 @app.command()
+@_reads_corpus
 def validate(
-    data_dir: DataDir = None,
-    annotations: Annotations = None,
-    splits: Splits = None,
-    titles: Titles = None,
+    files: "CorpusFiles",
     frames_dir: FramesDir = None,
     regions_dir: RegionsDir = None,
     require_images: Annotated[bool, typer.Option("--require-images", help="A missing picture is an error.")] = False,
@@ -154,31 +188,28 @@ def validate(
     plain: Annotated[bool, typer.Option("--plain", help="One line a problem, as compilers print them.")] = False,
 ) -> None:
     """List every problem of the corpus files. Exit code 1 if there are errors."""
+    from tiktalkcoref.corpus.reading import find_problems
     from tiktalkcoref.corpus.validation import problem_line, problem_tables, summary
     from tiktalkcoref.files.progress import track
-    from tiktalkcoref.tiktalkcoref_dataset import find_problems
 
-    files = _corpus_files(data_dir, annotations, splits, titles)
-    pictures = {"frames_dir": frames_dir, "regions_dir": regions_dir, "require_images": require_images}
-    problems = list(track(find_problems(files, **pictures), "problems"))
+    found = find_problems(files, frames_dir=frames_dir, regions_dir=regions_dir, require_images=require_images)
+    problems = list(track(found, "problems"))
     if plain:
         for problem in problems:
-            typer.echo(problem_line(problem))
+            _say(problem_line(problem))
     else:
-        Console().print(problem_tables(problems))
-    typer.echo(summary(problems), err=plain)
+        Terminal().print(problem_tables(problems))
+    _say(summary(problems), err=plain)
     if any(problem.severity == "error" or strict for problem in problems):
         raise typer.Exit(1)
 
 
 @app.command()
+@_reads_corpus
 def export(
+    files: "CorpusFiles",
     file_format: Annotated[ExportFormat, typer.Argument(metavar="FORMAT", help="conll, jsonlines or chinese-clip.")],
     output_dir: Annotated[Path, typer.Option(help="Folder to write.")],
-    data_dir: DataDir = None,
-    annotations: Annotations = None,
-    splits: Splits = None,
-    titles: Titles = None,
     frames_dir: FramesDir = None,
     regions_dir: RegionsDir = None,
     config: Annotated[CorpusPart, typer.Option(help="Which dialogues.")] = CorpusPart.all,
@@ -188,36 +219,40 @@ def export(
     Every dialogue is read back from what was written of it, and compared. chinese-clip needs pictures.
     """
     from tiktalkcoref.corpus.export import export
+    from tiktalkcoref.corpus.reading import read_corpus
     from tiktalkcoref.files.progress import track
-    from tiktalkcoref.tiktalkcoref_dataset import read_corpus
 
-    files = _corpus_files(data_dir, annotations, splits, titles)
     records = read_corpus(files, frames_dir=frames_dir, regions_dir=regions_dir)
-    chosen = (record for record in records if config.value in ("all", record["video_type"]))
+    chosen = (record for record in records if config in ("all", record["video_type"]))
     for name, count in export(track(chosen, "exporting"), output_dir, file_format.value).items():
-        typer.echo(f"{output_dir / name}: {count}")
+        _say(f"{output_dir / name}: {count}")
 
 
 @app.command()
+@_reads_corpus
 def show(
+    files: "CorpusFiles",
     doc_key: Annotated[str | None, typer.Argument(help="Which dialogue; the first one if not said.")] = None,
-    data_dir: DataDir = None,
-    annotations: Annotations = None,
-    splits: Splits = None,
-    titles: Titles = None,
     config: Annotated[CorpusPart, typer.Option(help="Choose among these dialogues.")] = CorpusPart.all,
     random: Annotated[bool, typer.Option("--random", help="Draw a dialogue instead.")] = False,
     seed: Annotated[int | None, typer.Option(help="With --random: the same seed draws the same dialogue.")] = None,
 ) -> None:
     """Print a dialogue with its clusters coloured, and their labels and boxes."""
+    from tiktalkcoref.corpus.reading import read_corpus
     from tiktalkcoref.corpus.show import choose_record, show_record
-    from tiktalkcoref.tiktalkcoref_dataset import read_corpus
 
     if doc_key is not None and random:
         raise typer.BadParameter("name a dialogue or draw one, not both", param_hint="--random")
-    files = _corpus_files(data_dir, annotations, splits, titles)
-    records = (record for record in read_corpus(files) if config.value in ("all", record["video_type"]))
-    Console(highlight=False).print(show_record(choose_record(records, doc_key, random, seed)))
+    records = (record for record in read_corpus(files) if config in ("all", record["video_type"]))
+    Terminal().print(show_record(choose_record(records, doc_key, random, seed)))
+
+
+# Commands that run a model, and the scores
+
+BatchSize = Annotated[int, typer.Option(min=1, help="Dialogues read at once; changes no score.")]
+Resamples = Annotated[int, typer.Option(min=0, help="Bootstrap resamples for the intervals; 0 for none.")]
+ConfidenceLevel = Annotated[float, typer.Option(min=0, max=1, help="Of the intervals.")]
+ResamplingSeed = Annotated[int, typer.Option(min=0, help="Of the resampling.")]
 
 
 @app.command()
@@ -235,6 +270,7 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the result alone.")] = False,
 ) -> None:
     """Train by a recipe; several processes: `accelerate launch -m tiktalkcoref.training.train RECIPE`."""
+    need_model()
     from tiktalkcoref.training.train import main
 
     main(recipe, dataset=dataset, output=output, overrides=overrides or [], resume=resume, quiet=quiet)
@@ -248,13 +284,14 @@ def evaluate(
     config: Annotated[CorpusPart, typer.Option(help="Which dialogues.")] = CorpusPart.all,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     fold: Annotated[str | None, typer.Option(help="A fold of a cross-validation, like 2/5.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Dialogues read at once; changes no score.")] = 32,
-    n_resamples: Annotated[int, typer.Option(help="Bootstrap resamples for the intervals; 0 for none.")] = 1000,
-    confidence_level: Annotated[float, typer.Option(help="Of the intervals.")] = 0.95,
-    seed: Annotated[int, typer.Option(help="Of the resampling.")] = 0,
+    batch_size: BatchSize = 32,
+    n_resamples: Resamples = 1000,
+    confidence_level: ConfidenceLevel = 0.95,
+    seed: ResamplingSeed = 0,
     with_pictures: Annotated[bool, typer.Option(help="Whether to look at the pictures.")] = True,
 ) -> None:
     """Evaluate a model: all scores with intervals, links by setting, baselines, and an HTML report."""
+    need_model()
     from tiktalkcoref.evaluation.evaluate import Resampling, main
 
     main(
@@ -279,27 +316,32 @@ def predict(
     config: Annotated[CorpusPart, typer.Option(help="With --dataset: which dialogues.")] = CorpusPart.all,
     split: Annotated[str, typer.Option(help="With --dataset: which split.")] = "test",
     output: Annotated[Path | None, typer.Option(help="Write JSON lines here instead of printing.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Dialogues read at once.")] = 32,
+    batch_size: BatchSize = 32,
 ) -> None:
     """Find who is meant: `tiktalkcoref predict --model M 这个男生认识她吗 可以`. Pictures are optional."""
+    need_model()
     from tiktalkcoref.inference.predict import dataset_dialogues, main, read_dialogues
 
     if sum(map(bool, (sentences, input_file, dataset))) != 1:
-        raise ValueError("nothing (or too much) to read: give the utterances as arguments, or --input, or --dataset")
+        raise UserError("nothing (or too much) to read: give the utterances as arguments, or --input, or --dataset")
     if sentences:
         spoken = {"sentences": sentences, "speakers": speaker, "title": title, "regions": region}
         dialogues = [{key: value for key, value in spoken.items() if value}]
+    elif dataset:
+        dialogues = dataset_dialogues(dataset, config.value, split)
     else:
-        dialogues = read_dialogues(input_file) if input_file else dataset_dialogues(dataset, config.value, split)
+        assert input_file is not None
+        dialogues = read_dialogues(input_file)
     main(model, dialogues, output, batch_size)
 
 
 @app.command()
 def demo(
     output: Annotated[Path, typer.Option(help="Gets corpus, dataset, run and evaluation.")] = Path("demo"),
-    seed: Annotated[int, typer.Option(help="Of the training.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the training.")] = 0,
 ) -> None:
     """The whole way on the embedded sample: corpus, dataset, training, evaluation, prediction, report; on a CPU."""
+    need_model()
     from tiktalkcoref.demo import run_demo
 
     run_demo(output, seed)
@@ -334,12 +376,12 @@ def push(
     from tiktalkcoref.hub.push import Options, push
 
     if what not in (*KINDS, "all"):
-        raise ValueError(f"cannot push {what!r}: expected one of {', '.join(KINDS)} or all")
+        raise UserError(f"cannot push {what!r}: expected one of {', '.join(KINDS)} or all")
     push(
         list(KINDS) if what == "all" else [what],
         Sources(dataset, model, tuple(scores or ()), tuple(base_model or ()), with_pictures),
         Options(namespace, parse_names(name or [], what), private, revision, dry_run, create_pr, collection, build_dir),
-        Console(soft_wrap=True),
+        Terminal(soft_wrap=True),
     )
 
 
@@ -351,11 +393,11 @@ def score(
     predicted: Annotated[Path, typer.Option(help="Predicted documents: jsonl or CoNLL-2012, the same documents.")],
     output: Annotated[Path | None, typer.Option(help="Write the scores to this JSON file.")] = None,
     keep_singletons: Annotated[bool, typer.Option(help="Whether clusters of one mention count.")] = True,
-    k: Annotated[list[int] | None, typer.Option(help="Cut-offs of recall@k; default 1, 2, 3.")] = None,
-    iou_threshold: Annotated[float, typer.Option(help="Least overlap of matched regions.")] = 0.5,
-    n_resamples: Annotated[int, typer.Option(help="Bootstrap resamples for intervals; 0 for none.")] = 1000,
-    confidence_level: Annotated[float, typer.Option(help="Of the intervals.")] = 0.95,
-    seed: Annotated[int, typer.Option(help="Of the resampling.")] = 0,
+    k: Annotated[list[int] | None, typer.Option(min=1, help="Cut-offs of recall@k; default 1, 2, 3.")] = None,
+    iou_threshold: Annotated[float, typer.Option(min=0, max=1, help="Least overlap of matched regions.")] = 0.5,
+    n_resamples: Resamples = 1000,
+    confidence_level: ConfidenceLevel = 0.95,
+    seed: ResamplingSeed = 0,
 ) -> None:
     """Score predicted clusters, links and regions against gold ones."""
     from tiktalkcoref.evaluate_metric.files import score_files, write_scores
@@ -363,21 +405,36 @@ def score(
 
     options = {"ks": tuple(k or (1, 2, 3)), "keep_singletons": keep_singletons, "iou_threshold": iou_threshold}
     options |= {"n_resamples": n_resamples, "confidence_level": confidence_level, "seed": seed}
-    result = score_files(gold, predicted, **options)
-    Console().print(tables(result["scores"]))
+    with blame_input():
+        result = score_files(gold, predicted, **options)
+    Terminal().print(tables(result["scores"]))
     if output:
         write_scores(result, output)
 
 
 def main() -> None:
-    """Run the command line; a mendable error becomes one message on stderr and exit code 1."""
+    """Run the command line. SIGTERM ends it as an exception would, so that nothing temporary stays."""
+    prepare_streams()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         app()
-    except (ValueError, OSError) as error:
+    except Exception as error:
         if "--debug" in sys.argv:
             raise
-        Console(stderr=True).print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        _report(error)
         sys.exit(1)
+
+
+def _report(error: Exception) -> None:
+    message = message_for_user(error)
+    if message is None:
+        where = write_traceback(error, __version__)
+        text = (
+            f"this is a bug: {type(error).__name__}: {error}\nThe traceback is in {where}; please report it: {ISSUES}"
+        )
+    else:
+        text = f"error: {message}"
+    Terminal(stderr=True).print(text, style="red", highlight=False, markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 import datasets
 from rich.console import Console
 
+from tiktalkcoref.corpus.files import find_files
 from tiktalkcoref.evaluation import evaluate
 from tiktalkcoref.evaluation.dialogues import SAMPLE_DIALOGUES, load_dialogues
 from tiktalkcoref.hub.prepare import prepare
 from tiktalkcoref.inference import predict
 from tiktalkcoref.sample import write_sample
-from tiktalkcoref.tiktalkcoref_dataset import find_files
 from tiktalkcoref.training.monitor import SHOWN
 from tiktalkcoref.training.recipe import load_recipe
 from tiktalkcoref.training.train import train

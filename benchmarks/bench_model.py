@@ -21,9 +21,10 @@ from rich.console import Console
 from rich.table import Table
 from transformers import AutoModel, AutoTokenizer
 
+from tiktalkcoref.corpus.files import find_files
+from tiktalkcoref.corpus.reading import read_corpus
 from tiktalkcoref.modeling.modeling_tiktalkcoref import TikTalkCorefModel
 from tiktalkcoref.modeling.processing_tiktalkcoref import TikTalkCorefProcessor
-from tiktalkcoref.tiktalkcoref_dataset import find_files, read_corpus
 
 BATCH = 32
 ANNOTATIONS = "annotations.8d346bf.jsonl"

@@ -23,12 +23,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from tiktalkcoref.corpus.files import find_files
 from tiktalkcoref.evaluation.dialogues import SAMPLE_DIALOGUES, load_dialogues
 from tiktalkcoref.evaluation.evaluate import load_model
 from tiktalkcoref.evaluation.predictions import evaluate_model
 from tiktalkcoref.sample import write_sample
 from tiktalkcoref.sample.language import attribute_words
-from tiktalkcoref.tiktalkcoref_dataset import find_files
 from tiktalkcoref.training.recipe import load_recipe
 from tiktalkcoref.training.train import train
 

@@ -20,6 +20,7 @@ from typing import IO, Any
 
 from tiktalkcoref.files.atomic import atomic_file, atomic_folder
 
+from .names import NO_LABELS, SPLITS
 from .records import mention_text, tokens_of
 
 Record = dict[str, Any]
@@ -338,7 +339,7 @@ class ChineseClipWriter:
             self._line(f"{prefix}_regions.jsonl", _json_line(region))
             self._images += 1
         for number, label in enumerate(record["entity_labels"]):
-            if label in pictures:
+            if label in pictures and label not in NO_LABELS:
                 text = {"text_id": self._texts, "text": query_text(record, number), "image_ids": pictures[label]}
                 text |= {"doc_key": record["doc_key"], "cluster": number}
                 self._line(f"{prefix}_texts.jsonl", _json_line(text))
@@ -386,7 +387,6 @@ def _picture_bytes(picture: Any) -> bytes:
 
 
 FORMATS = ("conll", "jsonlines", "chinese-clip")
-SPLITS = ("train", "validation", "test")
 
 
 def export(records: Iterable[Record], output_dir: Path | str, file_format: str) -> dict[str, int]:

@@ -1,14 +1,141 @@
-"""Small readings of a canonical record that several modules share."""
+"""The records of the corpus: a line of each file as a typed struct, and the canonical form of a dialogue.
+
+Upstream has published its annotations in several generations. `Annotation` and `Box` hold the names of all of them;
+`canonical` gives one form, the one that `DESIGN` and the dataset card describe.
+"""
 
 from collections.abc import Sequence
-from typing import Any
+from functools import cached_property
+from itertools import chain
+from typing import Annotated, Any
+
+import msgspec
+
+from .names import NO_LABEL, NO_LABELS
+
+MAX_NUMBER = 2**31 - 1  # what an int32 column holds
+
+Key = Annotated[str, msgspec.Meta(min_length=1)]
+Number = Annotated[int, msgspec.Meta(ge=0, le=MAX_NUMBER)]
+Record = dict[str, Any]
 
 
-def tokens_of(record: dict[str, Any]) -> list[str]:
+class Box(msgspec.Struct, gc=False):
+    """A head in a frame, in any generation."""
+
+    cur_frame: Number
+    cur_frame_path: str
+    bbox: tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels
+    box_labels: str
+    region_image_path: str
+    celebrity: str | None = None
+    if_celebrity: str | None = None  # its name in the newest generation
+
+
+class Annotation(msgspec.Struct, dict=True):
+    """A line of the annotation file, in any generation; what may be missing is None."""
+
+    doc_key: Key
+    sentences: list[list[str]]
+    speaker_ids: list[list[str]]
+    clusters: list[list[tuple[int, int]]]  # first and last token (inclusive) of each mention
+    visual_annotations: list[Box]
+    genre: str | None = None
+    sentence_map: list[list[Number]] | None = None
+    subtoken_map: list[list[Number]] | None = None
+    clusters_str: Any = None
+    entity_labels: list[str] | None = None
+    entity_label: list[str] | None = None  # its name in the newest generation
+
+    @property
+    def labels(self) -> list[str] | None:
+        """The label of each cluster, under either name."""
+        return self.entity_label if self.entity_labels is None else self.entity_labels
+
+    @cached_property
+    def texts(self) -> list[list[str]]:
+        """The text of each mention, by its span."""
+        tokens = list(chain.from_iterable(self.sentences))
+        return [["".join(tokens[start : end + 1]) for start, end in cluster] for cluster in self.clusters]
+
+
+class SplitEntry(msgspec.Struct):
+    """A line of the split file."""
+
+    video_id: Key
+    video_type: Any = None
+    split: Any = None
+
+
+class TitleEntry(msgspec.Struct):
+    """A line of the file of video titles."""
+
+    video_id: Key
+    title: Any = None
+
+
+def canonical(annotation: Annotation, video_type: str, split: str, title: str | None) -> Record:
+    """The canonical record of an annotation without errors; `frame` and `region` of its boxes are None."""
+    sentences, labels = annotation.sentences, annotation.labels or []
+    return {
+        "doc_key": annotation.doc_key,
+        "video_type": video_type,
+        "genre": annotation.genre or "",
+        "video_title": title or "",
+        "video_path": None,
+        "sentences": sentences,
+        "speaker_ids": annotation.speaker_ids,
+        "sentence_map": annotation.sentence_map or sentence_map(sentences),
+        "subtoken_map": annotation.subtoken_map or subtoken_map(sentences),
+        "clusters": [list(map(list, cluster)) for cluster in annotation.clusters],
+        "clusters_str": annotation.texts,
+        "entity_labels": [label or NO_LABEL for label in labels],
+        "visual_annotations": [_canonical_box(box) for box in annotation.visual_annotations],
+        "split": split,
+    }
+
+
+def _canonical_box(box: Box) -> dict[str, Any]:
+    return {
+        "cur_frame": box.cur_frame,
+        "cur_frame_path": box.cur_frame_path,
+        "bbox": list(box.bbox),
+        "box_labels": box.box_labels or NO_LABEL,
+        "celebrity": box.celebrity or box.if_celebrity or NO_LABEL,
+        "region_image_path": box.region_image_path,
+        "frame": None,
+        "region": None,
+    }
+
+
+def tokens_of(record: Record) -> list[str]:
     """The tokens of the whole dialogue, in order: what the offsets in `clusters` count."""
-    return [token for sentence in record["sentences"] for token in sentence]
+    return list(chain.from_iterable(record["sentences"]))
 
 
 def mention_text(tokens: Sequence[str], mention: Sequence[int]) -> str:
     """The text of a mention `[start, end]`, end inclusive; Chinese has no spaces between tokens."""
     return "".join(tokens[mention[0] : mention[1] + 1])
+
+
+def boxes_of_clusters(record: Record) -> list[list[int]]:
+    """For each cluster the numbers of its boxes: those that bear its label. A label that is none is nobody's."""
+    labels = [box["box_labels"] for box in record["visual_annotations"]]
+    return [
+        [] if wanted in NO_LABELS else [number for number, label in enumerate(labels) if label == wanted]
+        for wanted in record["entity_labels"]
+    ]
+
+
+def sentence_map(sentences: list[list[str]]) -> list[list[int]]:
+    """For each token the number of its utterance."""
+    return [[i] * len(sentence) for i, sentence in enumerate(sentences)]
+
+
+def subtoken_map(sentences: list[list[str]]) -> list[list[int]]:
+    """For each token its position in the flattened dialogue: every token is a word of its own."""
+    maps, start = [], 0
+    for sentence in sentences:
+        maps.append(list(range(start, start + len(sentence))))
+        start += len(sentence)
+    return maps

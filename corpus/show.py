@@ -4,13 +4,15 @@ import difflib
 import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from .records import mention_text, tokens_of
+from .names import NO_LABELS
+from .records import boxes_of_clusters, mention_text, tokens_of
 
 # Twelve colours that read on dark and on light backgrounds; clusters beyond the twelfth start again, underlined.
 COLOURS = (
@@ -81,20 +83,26 @@ def show_record(record: dict[str, Any]) -> RenderableType:
     speakers = [speaker[0] if speaker else "" for speaker in record["speaker_ids"]]
     dialogue = colour_dialogue(record["sentences"], record["clusters"], speakers)
 
-    boxes = Counter(box["box_labels"] for box in record["visual_annotations"])
-    names = {box["box_labels"]: box["celebrity"] for box in record["visual_annotations"] if box["celebrity"] != "none"}
+    linked = boxes_of_clusters(record)
+    names = {
+        box["box_labels"]: box["celebrity"]
+        for box in record["visual_annotations"]
+        if box["celebrity"] not in NO_LABELS and box["box_labels"] not in NO_LABELS
+    }
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("cluster", "mentions", "label", "boxes", "celebrity"):
         table.add_column(column)
     tokens = tokens_of(record)
     for number, (cluster, label) in enumerate(zip(record["clusters"], record["entity_labels"], strict=True)):
         mentions = " · ".join(mention_text(tokens, mention) for mention in cluster)
-        boxed = "" if label == "none" else str(boxes[label])
+        boxed = "" if label in NO_LABELS else str(len(linked[number]))
         cells = (str(number + 1), mentions, label, boxed, names.get(label, ""))
         table.add_row(
             *(Text(cell, style=cluster_style(number) if column < 2 else "") for column, cell in enumerate(cells))
         )
-    unlabelled = {label: count for label, count in boxes.items() if label not in record["entity_labels"]}
+    owned = set(chain.from_iterable(linked))
+    boxes = enumerate(record["visual_annotations"])
+    unlabelled = Counter(box["box_labels"] for number, box in boxes if number not in owned)
     parts: list[RenderableType] = [heading, dialogue, Text(), table]
     if unlabelled:
         listed = ", ".join(f"{label} ({count})" for label, count in sorted(unlabelled.items()))

@@ -8,13 +8,18 @@ from typing import Any
 
 from tiktalkcoref.files.atomic import atomic_folder
 from tiktalkcoref.files.progress import track
-from tiktalkcoref.tiktalkcoref_dataset import CorpusFiles, read_corpus
 
-CONFIGS = ("all", "celeb", "no_celeb")
-SPLITS = {"train": "train", "validation": "val", "test": "test"}  # our name -> upstream's
+from .files import CorpusFiles
+from .names import RECORD_CONFIGS
+from .reading import read_corpus
+
+UPSTREAM_SPLITS = {"train": "train", "validation": "val", "test": "test"}  # our name -> upstream's
 MODALITIES = ("textual", "visual")
 FILES = [f"all.{modality}.jsonl" for modality in MODALITIES] + [
-    f"{config}/{split}.{modality}.jsonl" for config in CONFIGS for split in SPLITS.values() for modality in MODALITIES
+    f"{config}/{split}.{modality}.jsonl"
+    for config in RECORD_CONFIGS
+    for split in UPSTREAM_SPLITS.values()
+    for modality in MODALITIES
 ]
 
 # Upstream writes the path a video had on the annotators' machine. It is text in the layout, never opened.
@@ -34,7 +39,7 @@ def split(files: CorpusFiles, output_dir: Path | str) -> dict[str, int]:
     """
     counts = dict.fromkeys(FILES, 0)
     with atomic_folder(output_dir, owned=FILES) as folder, contextlib.ExitStack() as stack:
-        for config in CONFIGS:
+        for config in RECORD_CONFIGS:
             (folder / config).mkdir()
         outputs = {
             name: stack.enter_context(open(folder / name, "w", encoding="utf-8", newline="\n")) for name in FILES
@@ -43,7 +48,7 @@ def split(files: CorpusFiles, output_dir: Path | str) -> dict[str, int]:
         pairs = zip(read_corpus(files), _raw_objects(files.annotations), strict=True)
         for record, raw in track(pairs, "splitting"):
             parts = {"textual": _textual(record, raw), "visual": _visual(record, raw)}
-            split_name = SPLITS[record["split"]]
+            split_name = UPSTREAM_SPLITS[record["split"]]
             for modality, value in parts.items():
                 line = json.dumps(value, ensure_ascii=False) + "\n"
                 for name in (
@@ -58,8 +63,7 @@ def split(files: CorpusFiles, output_dir: Path | str) -> dict[str, int]:
 
 def _textual(record: dict[str, Any], raw: dict[str, Any]) -> dict[str, Any]:
     keys = ("doc_key", "genre", "sentences", "clusters", "clusters_str", "speaker_ids", "sentence_map", "subtoken_map")
-    textual = {key: raw.get(key, record[key]) for key in keys}
-    textual["entity_labels"] = raw.get("entity_labels", record["entity_labels"])
+    textual = {key: record[key] if raw.get(key) is None else raw[key] for key in (*keys, "entity_labels")}
     return textual
 
 

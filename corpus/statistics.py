@@ -5,6 +5,7 @@ import struct
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from rich.text import Text
 
 from tiktalkcoref.files.atomic import atomic_folder
 
-SPLITS = ("train", "validation", "test")
-GROUPS = ("celeb", "no_celeb", "all")
+from .names import SPLITS, VIDEO_TYPES
+from .records import boxes_of_clusters
+
+GROUPS = (*VIDEO_TYPES, "all")
 COLUMNS = ("dialogues", "minutes", "mentions", "clusters", "singletons", "boxes")
 FIGURE_FILES = ("statistics.json", "cluster_sizes.png", "mentions.png", "mention_lengths.png", "boxes.png")
 
@@ -48,8 +51,7 @@ class Counts:
     def add(self, record: dict[str, Any], seconds: float | None) -> None:
         """Count one canonical record in; `seconds` is the length of its video, if known."""
         lengths = [end - start + 1 for cluster in record["clusters"] for start, end in cluster]
-        labels = set(record["entity_labels"])
-        boxes = sum(annotation["box_labels"] in labels for annotation in record["visual_annotations"])
+        boxes = len(set(chain.from_iterable(boxes_of_clusters(record))))  # two clusters may bear one label
         self.dialogues += 1
         self.tokens += sum(len(sentence) for sentence in record["sentences"])
         self.mentions += len(lengths)

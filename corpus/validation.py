@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tiktalkcoref.tiktalkcoref_dataset import Problem
+from .problems import Problem
 
 _STYLES = {"error": "bold red", "warning": "yellow"}
 

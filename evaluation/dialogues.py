@@ -11,10 +11,11 @@ from typing import Any
 import datasets
 from PIL import Image
 
+from tiktalkcoref.corpus.names import NO_LABELS, SPLITS
+from tiktalkcoref.corpus.records import boxes_of_clusters
+
 Dialogue = dict[str, Any]
 SAMPLE_DIALOGUES = 2000
-CONFIGS = ("all", "celeb", "no_celeb")
-SPLITS = ("train", "validation", "test")
 
 
 class DatasetError(ValueError):
@@ -171,10 +172,9 @@ def to_dialogue(row: dict[str, Any]) -> Dialogue:
     boxes = row.get("visual_annotations") or []
     regions = [_region(box) for box in boxes]
     if regions and all(region is not None for region in regions):
-        labels = [box["box_labels"] for box in boxes]
         dialogue["regions"] = regions
         dialogue["region_identities"] = [_celebrity(box) for box in boxes]
-        dialogue["links"] = [labels.index(label) if label in labels else -1 for label in row["entity_labels"]]
+        dialogue["links"] = [numbers[0] if numbers else -1 for numbers in boxes_of_clusters(row)]
     return dialogue
 
 
@@ -206,13 +206,15 @@ def _picture(value: Any) -> Image.Image | None:
     if isinstance(value, dict):
         if value.get("bytes"):
             return Image.open(io.BytesIO(value["bytes"]))
-        return Image.open(value["path"]) if value.get("path") else None
+        if not value.get("path"):
+            return None
+        return Image.open(io.BytesIO(Path(value["path"]).read_bytes()))  # no file stays open, however many there are
     return value
 
 
 def _celebrity(box: dict[str, Any]) -> str | None:
     name = box.get("celebrity")
-    return None if name in (None, "", "none") else name
+    return None if name in NO_LABELS else name
 
 
 # Cross-validation

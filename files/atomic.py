@@ -1,187 +1,186 @@
 """Results that are there whole or not at all: write beside the target, flush to disk, rename.
 
-A writer killed half-way leaves the old result (or none) and a hidden temporary beside it, which the next writer of the
-same target removes. Whether the owner of a temporary still lives is told by an advisory lock (`flock`), which ends with
-the process; unlike a process number it cannot be taken over by somebody else.
+A writer of `out` holds the lock `.out.lock-TOKEN` while it fills `.out.tmp-TOKEN`. The lock ends with its process, so
+the next writer of `out` knows what a killed one has left (every lock it can take) and removes it; others that write
+the same target at the same time keep theirs, and who ends last wins.
 """
 
 import contextlib
-import ctypes
 import errno
+import fnmatch
 import os
+import re
 import secrets
 import shutil
-import sys
+import stat
 from collections.abc import Iterator, Sequence
-from fnmatch import fnmatch
 from pathlib import Path
+from typing import Literal
 
-try:
-    import fcntl
-except ImportError:  # Windows: temporaries of dead writers stay until somebody removes them
-    fcntl = None
+from filelock import FileLock
+
+ANYTHING = ("**",)
+"""`owned` of a folder inside another one that is known to be ours."""
 
 
 @contextlib.contextmanager
-def atomic_folder(path: Path | str, overwrite: bool = True, owned: Sequence[str] | None = None) -> Iterator[Path]:
+def atomic_folder(path: Path | str, owned: Sequence[str] = (), marker: str | None = None) -> Iterator[Path]:
     """Yield an empty temporary folder that becomes `path` when the block ends without an error.
 
     Args:
         path: the folder to write; missing parents are made, a symbolic link is followed.
-        overwrite: whether a folder that already holds something may be replaced (as a whole).
-        owned: patterns (`fnmatch`, relative paths with `/`) of the files that such a result holds. A folder with any
-            other file is not replaced: it is the user's own.
+        owned: patterns of the files that such a result holds (relative paths; `*` stays within a folder, a last `**`
+            is everything below). A folder that holds any other file is the user's own and is not replaced.
+        marker: pattern of a file that every such result holds and hardly anybody else's folder: one without it is not
+            replaced either. For results whose files have common names, such as README.md.
 
     Raises:
-        FileExistsError: `path` exists and may not be replaced (see `overwrite`, `owned`; nor may the working
-            directory, or a folder around it).
+        FileExistsError: `path` may not be replaced; nor may the working directory, or a folder around it.
         NotADirectoryError: `path` is a file.
         OSError: the folder cannot be renamed, for instance a mount point.
     """
     path = Path(os.path.realpath(path))
-    _recover(path)
-    _refuse_to_replace(path, overwrite, owned)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_stale(path)
-    temporary, lock = _new_temporary(path, folder=True)
-    try:
+    with _temporary(path) as (temporary, aside):
+        _refuse_to_replace(path, owned, marker)
+        temporary.mkdir()
+        mode = temporary.stat().st_mode
         yield temporary
-        _sync_tree(temporary)
-        _refuse_to_replace(path, overwrite, owned)
-        _put_in_place(temporary, path)
-        _sync(path.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)  # the unfinished result, or after an exchange the old one
-        _unlock(lock)
+        for root, _, names in os.walk(temporary, topdown=False):
+            for entry in [*(Path(root) / name for name in names), Path(root)]:
+                _settle(entry, mode)
+        _refuse_to_replace(path, owned, marker)
+        _put_in_place(temporary, path, aside)
+        _flush(path.parent)
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path | str, overwrite: bool = True) -> Iterator[Path]:
+def atomic_file(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path (same folder, same suffix) whose file becomes `path` when the block ends without an error.
 
     Raises:
-        FileExistsError: `path` exists and `overwrite` is false.
         IsADirectoryError: `path` is a folder.
+        FileExistsError: `path` is something else that is no file, such as a device.
     """
     path = Path(os.path.realpath(path))
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; the name of a file to write was expected")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} already exists; choose another name")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_stale(path)
-    temporary, lock = _new_temporary(path, folder=False)
-    try:
+    if path.exists() and not path.is_file():
+        raise FileExistsError(f"{path} is a device or a pipe and is not replaced; the name of a file was expected")
+    with _temporary(path, path.suffix) as (temporary, _):
+        temporary.touch(exist_ok=False)
+        mode = temporary.stat().st_mode
         yield temporary
-        _sync(temporary)
+        _settle(temporary, mode)
         os.replace(temporary, path)
-        _sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-        _unlock(lock)
+        _flush(path.parent)
 
 
-# Names and locks of temporaries
+# Temporaries and their locks
 
 
-def _prefix(path: Path) -> str:
-    return f".{path.name}.tmp-"
-
-
-def _old_prefix(path: Path) -> str:
-    return f".{path.name}.old-"
-
-
-def _siblings(path: Path, prefix: str) -> list[Path]:
-    try:
-        return sorted(entry for entry in path.parent.iterdir() if entry.name.startswith(prefix))
-    except OSError:
-        return []
-
-
-def _new_temporary(path: Path, folder: bool) -> tuple[Path, int | None]:
-    while True:
-        # The suffix is kept: image and array writers choose their format by it.
-        temporary = path.parent / f"{_prefix(path)}{secrets.token_hex(6)}{'' if folder else path.suffix}"
-        if folder:
-            temporary.mkdir()
-        else:
-            temporary.touch(exist_ok=False)
-        lock = _lock(temporary)
-        if temporary.exists():  # else another writer took it for stale before it was locked
-            return temporary, lock
-        _unlock(lock)
-
-
-def _lock(path: Path) -> int | None:
-    """Lock `path`; None where it is gone, somebody holds it, or there are no locks."""
-    if fcntl is None:
-        return None
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-def _unlock(descriptor: int | None) -> None:
-    if descriptor is not None:
-        os.close(descriptor)
-
-
-def _remove_stale(path: Path) -> None:
-    """Remove the temporaries of `path` whose writers are dead."""
-    stale_names = _siblings(path, _prefix(path))
-    if path.exists():  # else what was set aside is the only copy
-        stale_names += _siblings(path, _old_prefix(path))
-    for stale in stale_names:
-        lock = _lock(stale)
-        if lock is None:
-            continue
+@contextlib.contextmanager
+def _temporary(path: Path, suffix: str = "") -> Iterator[tuple[Path, Path]]:
+    """Yield two free names beside `path`, for the new result and for the old one while they are exchanged."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path)
+    token = secrets.token_hex(6)
+    # Takes no time: only who cleans up can have found it. filelock takes no lock whose file that one has removed.
+    with FileLock(_beside(path, "lock", token), thread_local=False):
         try:
-            if stale.is_dir():
-                shutil.rmtree(stale, ignore_errors=True)
-            else:
-                stale.unlink(missing_ok=True)
+            # The suffix is kept: image and array writers choose their format by it.
+            yield _beside(path, "tmp", token + suffix), _beside(path, "old", token)
         finally:
-            _unlock(lock)
+            _clear(path, token)
+
+
+def _beside(path: Path, kind: Literal["lock", "tmp", "old"], token: str) -> Path:
+    return path.parent / f".{path.name}.{kind}-{token}"
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Clear up after the writers of `path` that were killed: those whose lock can be taken."""
+    pattern = re.compile(re.escape(f".{path.name}.lock-") + "([0-9a-f]{12})")
+    for match in filter(None, map(pattern.fullmatch, sorted(os.listdir(path.parent)))):
+        with contextlib.suppress(OSError), FileLock(path.parent / match[0], timeout=0, thread_local=False):
+            _clear(path, match[1])  # not where its writer lives (Timeout) or is another user (PermissionError)
+
+
+def _clear(path: Path, token: str) -> None:
+    """Remove what a writer has left, and its lock file; whoever calls this holds the lock."""
+    aside = _beside(path, "old", token)
+    if aside.exists():
+        if not path.exists():  # killed between two renames: the old result comes back
+            with contextlib.suppress(OSError):
+                os.rename(aside, path)
+        if not path.exists():
+            return  # this is the only copy
+        shutil.rmtree(aside, ignore_errors=True)
+    for temporary in path.parent.glob(f".*.tmp-{token}*"):  # a token is nobody else's
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+    with contextlib.suppress(PermissionError):  # Windows keeps an open file; an unused lock does no harm
+        _beside(path, "lock", token).unlink(missing_ok=True)
 
 
 # Replacing a folder
 
 
-def _refuse_to_replace(path: Path, overwrite: bool, owned: Sequence[str] | None) -> None:
-    if not path.exists():
+def _refuse_to_replace(path: Path, owned: Sequence[str], marker: str | None) -> None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
         return
-    if not path.is_dir():
+    if not stat.S_ISDIR(found.st_mode):
         raise NotADirectoryError(f"{path} is a file; the name of a folder to write was expected")
     here = Path(os.path.realpath(Path.cwd()))
     if path == here or path in here.parents:
         raise FileExistsError(f"{path} is the working directory, or holds it, and is not replaced; name a folder in it")
-    if not overwrite and any(path.iterdir()):
+    _, folders, files = next(os.walk(path), (path, [], []))
+    if not owned and (folders or files):
         raise FileExistsError(f"{path} already exists and is not empty; choose another folder or remove it")
-    if owned is not None:
-        for file in (entry for entry in sorted(path.rglob("*")) if not entry.is_dir() or entry.is_symlink()):
-            name = file.relative_to(path).as_posix()
-            if not any(fnmatch(name, pattern) for pattern in owned):
-                raise FileExistsError(
-                    f"{path} holds {name}, which is no file that is written here, so the folder is not replaced; "
-                    "choose another folder or move the file away"
-                )
+    names = _names_below(path)
+    foreign = next((name for name in names if not any(_fits(name, pattern) for pattern in owned)), None)
+    if foreign is not None:
+        raise FileExistsError(
+            f"{path} holds {foreign}, which is no file that is written here, so the folder is not replaced; "
+            "choose another folder or move the file away"
+        )
+    if names and marker is not None and not any(_fits(name, marker) for name in names):
+        raise FileExistsError(
+            f"{path} holds {names[0]} but no {marker}, so it was not written by this command and is not replaced; "
+            "choose another folder or move the file away"
+        )
 
 
-def _put_in_place(temporary: Path, path: Path) -> None:
-    """Give the finished folder its name; afterwards `temporary` is gone or holds the old folder."""
+def _names_below(path: Path) -> list[str]:
+    """All files and links, relative; what another writer takes away meanwhile is passed over."""
+    found = []
+    for root, folders, files in os.walk(path):
+        links = [name for name in folders if os.path.islink(os.path.join(root, name))]
+        found += [Path(root, name).relative_to(path).as_posix() for name in files + links]
+    return sorted(found)
+
+
+def _fits(name: str, pattern: str) -> bool:
+    parts, wanted = name.split("/"), pattern.split("/")
+    if wanted[-1] == "**" and len(parts) >= len(wanted):
+        wanted.pop()
+        parts = parts[: len(wanted)]
+    return len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
+
+
+def _put_in_place(temporary: Path, path: Path, aside: Path) -> None:
+    """Give the finished folder its name; an old one steps aside first, where `_clear` finds it."""
     try:
-        if not path.exists():
-            os.rename(temporary, path)
-        elif not _exchange(temporary, path):
-            _rename_twice(temporary, path)
+        while True:
+            with contextlib.suppress(FileExistsError):
+                _rename(temporary, path)  # nothing is there, or an empty folder
+                return
+            shutil.rmtree(aside, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):  # another writer is exchanging it just now
+                os.rename(path, aside)
     except OSError as error:
         if error.errno not in (errno.EBUSY, errno.EXDEV):
             raise
@@ -191,65 +190,28 @@ def _put_in_place(temporary: Path, path: Path) -> None:
         ) from error
 
 
-def _exchange(first: Path, second: Path) -> bool:
-    """Swap two names in one step (Linux `renameat2`); False where system or file system cannot."""
-    if not sys.platform.startswith("linux"):
-        return False
-    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if renameat2 is None:
-        return False
-    at_fdcwd, rename_exchange = -100, 2
-    if renameat2(at_fdcwd, os.fsencode(first), at_fdcwd, os.fsencode(second), rename_exchange) == 0:
-        return True
-    code = ctypes.get_errno()
-    if code in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EXDEV, errno.EPERM):
-        return False
-    raise OSError(code, os.strerror(code), str(second))
-
-
-def _rename_twice(temporary: Path, path: Path) -> None:
-    """The old folder steps aside, the new one takes its name. Killed in between, `_recover` brings the old one back."""
-    aside = path.parent / f"{_old_prefix(path)}{secrets.token_hex(6)}"
-    lock = _lock(path)  # so that nobody takes it for a dead writer's and brings it back
+def _rename(source: Path, target: Path) -> None:
     try:
-        os.rename(path, aside)
-        try:
-            os.rename(temporary, path)
-        except OSError:
-            os.rename(aside, path)
-            raise
-        shutil.rmtree(aside, ignore_errors=True)
-    finally:
-        _unlock(lock)
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno == errno.ENOTEMPTY:
+            raise FileExistsError(*error.args) from error
+        raise
 
 
-def _recover(path: Path) -> None:
-    """Bring back the folder that a writer killed between its two renames had set aside."""
-    if path.exists():
+# Modes, and flushing to disk
+
+
+def _settle(path: Path, usual: int) -> None:
+    """Flush to disk, readable for whom the umask allows: some writers make files for their owner alone."""
+    if path.is_symlink():
         return
-    for aside in _siblings(path, _old_prefix(path)):
-        lock = _lock(aside)
-        if lock is None:
-            continue
-        try:
-            with contextlib.suppress(OSError):
-                os.rename(aside, path)
-                return
-        finally:
-            _unlock(lock)
+    mode = path.stat().st_mode
+    path.chmod((mode | usual & (0o777 if path.is_dir() else 0o666)) & 0o7777)
+    _flush(path)
 
 
-# Flushing to disk
-
-
-def _sync_tree(folder: Path) -> None:
-    for root, _, names in os.walk(folder):
-        for name in names:
-            _sync(Path(root) / name)
-        _sync(Path(root))
-
-
-def _sync(path: Path) -> None:
+def _flush(path: Path) -> None:
     if path.is_dir() and os.name == "nt":  # folders cannot be opened there
         return
     descriptor = os.open(path, os.O_RDONLY)

@@ -1,18 +1,17 @@
 """Hints for names that are not known."""
 
-import difflib
 from collections.abc import Iterable
-from typing import Any
+from difflib import get_close_matches
 
 
-def closest(name: Any, options: Iterable[Any]) -> str:
-    """`; did you mean X?`, or nothing. A right name in the wrong section counts as close."""
-    options = [str(option) for option in options]
-    last = str(name).rpartition(".")[2]
-    close = [o for o in options if o.rpartition(".")[2] == last] or difflib.get_close_matches(
-        str(name), options, 1, 0.6
+def closest(name: object, options: Iterable[object]) -> str:
+    """`; did you mean X?`, or nothing. A right name in the wrong section (`loop.seed` for `seed`) counts as close."""
+    wanted, known = str(name), [str(option) for option in options]
+    last = wanted.rpartition(".")[2]
+    lasts = {option: option.rpartition(".")[2] for option in known}
+    close = (
+        [option for option in known if lasts[option] == last]
+        or get_close_matches(wanted, known, 1, 0.6)
+        or [option for option in known if get_close_matches(last, [lasts[option]], 1, 0.75)]
     )
-    close = close or [
-        option for option in options if difflib.get_close_matches(last, [option.rpartition(".")[2]], 1, 0.75)
-    ]
     return f"; did you mean {close[0]}?" if close else ""

@@ -17,10 +17,14 @@ from datasets.info import DatasetInfosDict
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard, DatasetCardData
 
+from tiktalkcoref.corpus.files import CorpusFiles
+from tiktalkcoref.corpus.names import VIDEO_TYPES
+from tiktalkcoref.corpus.problems import Problem
+from tiktalkcoref.corpus.reading import read_corpus
 from tiktalkcoref.corpus.statistics import PUBLISHED, Counts, measure
 from tiktalkcoref.files.atomic import atomic_folder
 from tiktalkcoref.files.progress import track
-from tiktalkcoref.tiktalkcoref_dataset import VIDEO_TYPES, CorpusFiles, Problem, TikTalkCoref, read_corpus
+from tiktalkcoref.tiktalkcoref_dataset import TikTalkCoref
 
 CONFIGS = ("all", "celeb", "no_celeb", "textual", "visual")
 DEFAULT_CONFIG = "all"  # what `load_dataset` without a config gives: everything

@@ -18,9 +18,10 @@ Every description has four characters (five after the mention, 戴着红帽子),
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-Choose = Callable[[Sequence], Any]
+Choose = Callable[[Sequence[Any]], Any]
 """Draws one of the items given, as `random.choice` does."""
 Trait = tuple[str, str]
 """(part of the look, its value), as ("hat_colour", "红")."""
@@ -176,7 +177,9 @@ class Reference:
         return choose(POINTERS) + description + choose(NOUNS[self.gender])
 
 
-def speak(scenario: Scenario, people: dict[str, Reference], choose: Choose) -> tuple[list[str], dict[str, list]]:
+def speak(
+    scenario: Scenario, people: dict[str, Reference], choose: Choose
+) -> tuple[list[str], dict[str, list[list[int]]]]:
     """Fill a scenario.
 
     Returns the two utterances and the clusters: key -> mentions as (start, end) over the two utterances joined, end
@@ -185,12 +188,12 @@ def speak(scenario: Scenario, people: dict[str, Reference], choose: Choose) -> t
     texts: list[str] = []
     mentions: list[tuple[int, int, str]] = []
     for number, template in enumerate((scenario.first, scenario.second)):
-        filled = fill(template, lambda slot, number=number: _slot(slot, "AB"[number], scenario, people, choose))
+        filled = fill(template, partial(_slot, "AB"[number], scenario, people, choose))
         text, found = read_markup(filled)
         offset = len("".join(texts))
         mentions += [(start + offset, end + offset, key) for start, end, key in found]
         texts.append(text)
-    clusters: dict[str, list] = {}
+    clusters: dict[str, list[list[int]]] = {}
     for start, end, key in sorted(mentions, key=lambda m: (m[0], -m[1])):
         clusters.setdefault(key, []).append([start, end])
     return texts, clusters
@@ -228,7 +231,8 @@ def attribute_words() -> list[str]:
     return sorted(words, key=lambda word: (-len(word), word))
 
 
-def _slot(slot: str, speaker: str, scenario: Scenario, people: dict[str, Reference], choose: Choose) -> str:
+def _slot(speaker: str, scenario: Scenario, people: dict[str, Reference], choose: Choose, slot: str) -> str:
+    """What stands for a slot in an utterance of `speaker`."""
     if slot in ("me", "you"):
         who = speaker if slot == "me" else "BA"["AB".index(speaker)]
         return f"[{'p' if who == scenario.speaker else who}:{'我' if slot == 'me' else '你'}]"

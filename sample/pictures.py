@@ -14,6 +14,12 @@ from PIL import Image, ImageDraw
 
 from .language import COLOURS, Trait
 
+Box = tuple[int, int, int, int]
+"""(x1, y1, x2, y2) in pixels of the frame."""
+Point = tuple[float, float]
+Colour = tuple[int, ...]
+"""(red, green, blue), each 0 to 255."""
+
 FRAME = (400, 300)
 SCALE = 2  # drawn larger, then reduced: smooth edges
 INK = (48, 42, 46)
@@ -60,8 +66,8 @@ def random_look(gender: str, rng: random.Random) -> Look:
     )
 
 
-def draw_frame(looks: Sequence[Look], rng: random.Random) -> tuple[Image.Image, list[list[int]]]:
-    """Heads from left to right in the order given -> the frame and each head's box [x1, y1, x2, y2] in pixels."""
+def draw_frame(looks: Sequence[Look], rng: random.Random) -> tuple[Image.Image, list[Box]]:
+    """Heads from left to right in the order given -> the frame and each head's box."""
     width, height = FRAME
     image = Image.new("RGB", (width * SCALE, height * SCALE))
     draw = ImageDraw.Draw(image)
@@ -75,11 +81,14 @@ def draw_frame(looks: Sequence[Look], rng: random.Random) -> tuple[Image.Image, 
         lowest, room = height - BOTTOM * unit - 2, height - (BOTTOM - TOP) * unit - 4
         y = lowest - rng.uniform(0, min(room, 0.2 * height))
         _Head(draw, x * SCALE, y * SCALE, unit * SCALE, rng).draw(look)
-        box = (x - SIDE * unit, y + TOP * unit, x + SIDE * unit, y + BOTTOM * unit)
-        moved = [round(side + rng.uniform(-0.06, 0.06) * unit) for side in box]
-        limits = (width, height, width, height)
-        boxes.append([min(max(side, 0), limit) for side, limit in zip(moved, limits, strict=True)])
+        sides = (x - SIDE * unit, y + TOP * unit, x + SIDE * unit, y + BOTTOM * unit)
+        x1, y1, x2, y2 = (round(side + rng.uniform(-0.06, 0.06) * unit) for side in sides)
+        boxes.append((_clip(x1, width), _clip(y1, height), _clip(x2, width), _clip(y2, height)))
     return _photographed(image.reduce(SCALE), rng), boxes
+
+
+def _clip(value: int, limit: int) -> int:
+    return min(max(value, 0), limit)
 
 
 def _wall(draw: ImageDraw.ImageDraw, rng: random.Random) -> None:
@@ -135,7 +144,7 @@ class _Head:
         if look.hat:
             getattr(self, f"hat_{look.hat}")(self.tint(PAINT[look.hat_colour]))
 
-    def hair_behind(self, look: Look, hair: tuple) -> None:
+    def hair_behind(self, look: Look, hair: Colour) -> None:
         if look.hair == "long":
             self.shape([(-1.22, -0.6), (-1.42, 1.75), (1.42, 1.75), (1.22, -0.6)], hair)
             self.oval(0, -0.3, 1.24, 1.2, hair, outline=None)
@@ -144,7 +153,7 @@ class _Head:
                 turn = math.radians(angle)
                 self.oval(1.12 * math.cos(turn), 1.0 * math.sin(turn) - 0.1, 0.4, 0.4, hair)
 
-    def body(self, skin: tuple, clothes: tuple) -> None:
+    def body(self, skin: Colour, clothes: Colour) -> None:
         bottom = (FRAME[1] * SCALE - self.y) / self.unit + 0.2
         shoulders = [(-1.52, 2.1), (-1.2, 1.62), (-0.5, 1.42), (0.5, 1.42), (1.2, 1.62), (1.52, 2.1)]
         self.shape([(-1.52, bottom), *shoulders, (1.52, bottom)], clothes, fixed=True)
@@ -152,7 +161,7 @@ class _Head:
             self.shape([(side * 1.12, 2.3), (side * 1.18, bottom), (side * 1.12, 2.3)], None, fixed=True)
         self.shape([(-0.36, 0.9), (-0.4, 1.5), (0, 1.78), (0.4, 1.5), (0.36, 0.9)], skin, fixed=True)
 
-    def hair_front(self, look: Look, hair: tuple) -> None:
+    def hair_front(self, look: Look, hair: Colour) -> None:
         cap = self.arc(0, -0.12, 1.06, 1.18, 182, 358)
         self.shape([*cap, (0.86, -0.5), (0.2, -0.74), (-0.35, -0.62), (-0.9, -0.42)], hair)
         if look.hair == "short":
@@ -176,7 +185,7 @@ class _Head:
         lips = (196, 60, 80) if look.gender == "f" else (140, 56, 56)
         self.shape(self.arc(0, 0.62, 0.36, smile, 0, 180), lips, outline=None)
 
-    def beard(self, colour: tuple) -> None:
+    def beard(self, colour: Colour) -> None:
         self.shape([*self.arc(0, 0.1, 1.0, 1.22, 8, 172), (-0.5, 0.46), (0, 0.4), (0.5, 0.46)], colour)
 
     def mask(self) -> None:
@@ -195,32 +204,48 @@ class _Head:
                 self.oval(side * 0.4, 0.04, 0.09, 0.13, INK)
         self.shape([(-0.12, -0.02), (0.12, -0.02), (0.12, 0.06), (-0.12, 0.06)], INK)
 
-    def hat_cap(self, colour: tuple) -> None:
+    def hat_cap(self, colour: Colour) -> None:
         self.shape(self.arc(0, -0.55, 1.14, 1.1, 180, 360), colour)
         brim = [(-0.2, -0.72), (1.14, -0.78), (1.58, -0.6), (1.5, -0.46), (-0.2, -0.48)]
         self.shape([(x * self.mirror, y) for x, y in brim], colour)
 
-    def hat_beanie(self, colour: tuple) -> None:
+    def hat_beanie(self, colour: Colour) -> None:
         self.oval(0, -1.84, 0.28, 0.26, colour)
         self.shape(self.arc(0, -0.6, 1.12, 1.2, 180, 360), colour)
         self.shape([(-1.2, -0.86), (1.2, -0.86), (1.2, -0.44), (-1.2, -0.44)], colour)
 
-    def hat_tall(self, colour: tuple) -> None:
+    def hat_tall(self, colour: Colour) -> None:
         self.shape([(-0.82, -0.7), (-0.9, -2.0), (0.9, -2.0), (0.82, -0.7)], colour)
         self.shape([(-0.84, -1.0), (-0.85, -1.24), (0.85, -1.24), (0.84, -1.0)], INK)
         self.oval(0, -0.68, 1.5, 0.2, colour)
 
-    def tint(self, colour: tuple) -> tuple:
+    def tint(self, colour: Colour) -> tuple:
         return tuple(min(255, max(0, channel + self.rng.randint(-14, 14))) for channel in colour)
 
-    def arc(self, x: float, y: float, rx: float, ry: float, start: int, end: int) -> list[tuple[float, float]]:
+    def arc(self, x: float, y: float, rx: float, ry: float, start: int, end: int) -> list[Point]:
         turns = [math.radians(start + (end - start) * step / 24) for step in range(25)]
         return [(x + rx * math.cos(turn), y + ry * math.sin(turn)) for turn in turns]
 
-    def oval(self, x: float, y: float, rx: float, ry: float, fill, outline=INK, width: float = 1) -> None:
+    def oval(
+        self,
+        x: float,
+        y: float,
+        rx: float,
+        ry: float,
+        fill: Colour | None,
+        outline: Colour | None = INK,
+        width: float = 1,
+    ) -> None:
         self.shape(self.arc(x, y, rx, ry, 0, 360), fill, outline, width)
 
-    def shape(self, points, fill, outline=INK, width: float = 1, fixed: bool = False) -> None:
+    def shape(
+        self,
+        points: Sequence[Point],
+        fill: Colour | None,
+        outline: Colour | None = INK,
+        width: float = 1,
+        fixed: bool = False,
+    ) -> None:
         """A polygon in head units; `fixed` ones do not tilt with the head."""
         cos, sin = (1.0, 0.0) if fixed else (self.cos, self.sin)
         placed = [

@@ -9,16 +9,18 @@ read the description (戴红帽子的男生) and look for the head it fits.
 """
 
 import hashlib
-import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tiktalkcoref.files.atomic import atomic_folder
+from tiktalkcoref.files.errors import UserError
+from tiktalkcoref.files.jsonl import write_jsonl
+from tiktalkcoref.files.progress import track
 
 from .language import (
     GIVEN,
@@ -32,7 +34,7 @@ from .language import (
     make_title,
     speak,
 )
-from .pictures import Look, draw_frame, random_look
+from .pictures import Box, Look, draw_frame, random_look
 
 __all__ = ["attribute_words", "make_dialogues", "write_sample"]
 
@@ -43,7 +45,7 @@ PICTURED = [True] * 11 + [False]  # one dialogue in twelve has no picture
 TWO_TRAITS = 0.3  # share of descriptions that name two attributes
 QUALITY = 88  # of JPEG
 ANNOTATIONS, SPLIT, TITLES = "all_textual_and_visual_annotations_format.jsonl", "split.jsonl", "video_titles.jsonl"
-OWNED = [ANNOTATIONS, SPLIT, TITLES, "frames/*/*.jpg", "faces_all/*.jpg"]  # a folder with anything else is not replaced
+OWNED = [ANNOTATIONS, SPLIT, TITLES, "frames/*/*.jpg", "faces_all/*.jpg"]
 ANNOTATORS_FOLDER = "/data/annotation/tiktalk_sample"  # upstream's records carry such paths; only file names count
 
 
@@ -64,7 +66,7 @@ class Head:
 
     person: Person
     label: str
-    box: list[int] = field(default_factory=list)
+    box: Box = (0, 0, 0, 0)  # until it is drawn
 
 
 @dataclass
@@ -83,15 +85,18 @@ class Dialogue:
 
 
 def write_sample(output: Path, seed: int = 0, dialogues: int = 2000) -> Path:
-    """Write the sample corpus into `output` (replaced as a whole) and return it.
+    """Write the sample corpus into `output` and return it; a folder that holds nothing but a sample is replaced.
 
     Files: `all_textual_and_visual_annotations_format.jsonl`, `split.jsonl`, `video_titles.jsonl`,
     `frames/<doc_key>/*.jpg` and `faces_all/*.jpg`. The same seed and number of dialogues give the same bytes.
     Two thirds are `train`, a sixth each `val` and `test`; half of each are `celeb`.
-    Raises ValueError for fewer than 12 dialogues: one of each split and type is the least.
+
+    Raises:
+        UserError: fewer than 12 dialogues, one of each split and type.
+        FileExistsError: `output` holds something else.
     """
     planned = make_dialogues(seed, dialogues)
-    with atomic_folder(output, owned=OWNED) as folder:
+    with atomic_folder(output, owned=OWNED, marker=ANNOTATIONS) as folder:
         _write(folder, planned, seed)
     return Path(output)
 
@@ -99,7 +104,7 @@ def write_sample(output: Path, seed: int = 0, dialogues: int = 2000) -> Path:
 def make_dialogues(seed: int = 0, dialogues: int = 2000) -> list[Dialogue]:
     """The corpus before it is drawn: heads without boxes."""
     if dialogues < 12:
-        raise ValueError(f"dialogues is {dialogues}: the sample needs at least 12, one of each split and video type")
+        raise UserError(f"dialogues is {dialogues}: the sample needs at least 12, one of each split and video type")
     rng = random.Random(f"sample {seed}")
     keys = rng.sample(range(6 * 10**18, 7 * 10**18), dialogues)
     number = min(max(24, dialogues // 6), 48)  # there are some ninety names of the rarest split
@@ -118,7 +123,7 @@ class _Dealer:
 
     def __init__(self, rng: random.Random):
         self.rng = rng
-        self.stacks: dict[tuple, list] = {}
+        self.stacks: dict[tuple[Any, ...], list[Any]] = {}
         self.used: Counter[Trait] = Counter()
 
     def deal(self, items: Sequence[Drawn]) -> Drawn:
@@ -248,14 +253,13 @@ def _write(output: Path, dialogues: list[Dialogue], seed: int) -> None:
     rng = random.Random(f"pictures {seed}")
     (output / "frames").mkdir()
     (output / "faces_all").mkdir()
-    for dialogue in dialogues:
+    for dialogue in track(dialogues, "drawing"):
         if dialogue.heads:
             _draw(output, dialogue, rng)
     splits = [{"video_id": d.doc_key, "video_type": d.video_type, "split": d.split} for d in dialogues]
-    titles = [{"video_id": d.doc_key, "title": d.title} for d in dialogues]
-    _write_lines(output / ANNOTATIONS, map(_record, dialogues))
-    _write_lines(output / SPLIT, splits)
-    _write_lines(output / TITLES, titles)
+    write_jsonl(output / ANNOTATIONS, map(_record, dialogues))
+    write_jsonl(output / SPLIT, splits)
+    write_jsonl(output / TITLES, [{"video_id": d.doc_key, "title": d.title} for d in dialogues])
 
 
 def _draw(output: Path, dialogue: Dialogue, rng: random.Random) -> None:
@@ -269,7 +273,7 @@ def _draw(output: Path, dialogue: Dialogue, rng: random.Random) -> None:
     image.save(folder / _frame_name(dialogue), quality=QUALITY)
 
 
-def _record(dialogue: Dialogue) -> dict:
+def _record(dialogue: Dialogue) -> dict[str, Any]:
     """One line of the annotation file, keys and shapes as upstream's newest generation has them."""
     first = len(dialogue.sentences[0])
     text = "".join(dialogue.sentences)
@@ -287,11 +291,11 @@ def _record(dialogue: Dialogue) -> dict:
     }
 
 
-def _annotation(dialogue: Dialogue, head: Head) -> dict:
+def _annotation(dialogue: Dialogue, head: Head) -> dict[str, Any]:
     return {
         "cur_frame": dialogue.frame,
         "cur_frame_path": f"{ANNOTATORS_FOLDER}/frames/{dialogue.doc_key}/{_frame_name(dialogue)}",
-        "bbox": head.box,
+        "bbox": list(head.box),
         "box_labels": head.label,
         "if_celebrity": head.person.name if head.person.celebrity else "",
         "region_image_path": f"{ANNOTATORS_FOLDER}/faces_all/{_region_name(dialogue, head)}",
@@ -304,7 +308,3 @@ def _frame_name(dialogue: Dialogue) -> str:
 
 def _region_name(dialogue: Dialogue, head: Head) -> str:
     return f"{dialogue.doc_key}_{dialogue.frame}_1_{head.label}.jpg"
-
-
-def _write_lines(path: Path, rows: Iterable[dict]) -> None:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")

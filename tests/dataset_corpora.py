@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tiktalkcoref.tiktalkcoref_dataset import CorpusFiles
+from tiktalkcoref.corpus.files import CorpusFiles
 
 ANNOTATIONS = "all_textual_and_visual_annotations.jsonl"
 TYPES = ("celeb", "no_celeb")

@@ -24,7 +24,8 @@ from tiktalkcoref.corpus.export import (
     write_conll,
     write_jsonlines,
 )
-from tiktalkcoref.tiktalkcoref_dataset import find_files, read_corpus
+from tiktalkcoref.corpus.files import find_files
+from tiktalkcoref.corpus.reading import read_corpus
 
 
 def make_record(sentences: list[list[str]], clusters: list[list[list[int]]], **fields: Any) -> dict[str, Any]:

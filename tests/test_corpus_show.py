@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from tiktalkcoref.corpus.files import find_files
+from tiktalkcoref.corpus.reading import read_corpus
 from tiktalkcoref.corpus.show import choose_record, cluster_style, colour_dialogue, show_record
-from tiktalkcoref.tiktalkcoref_dataset import find_files, read_corpus
 
 RECORDS = [{"doc_key": str(number)} for number in range(100, 120)]
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from tiktalkcoref.corpus.files import CorpusFiles, find_files
+from tiktalkcoref.corpus.problems import CorpusError
 from tiktalkcoref.corpus.split import FILES, split
-from tiktalkcoref.tiktalkcoref_dataset import CorpusError, CorpusFiles, find_files
 
 
 def write_corpus(folder: Path, *lines: dict[str, Any], splits: str = "train") -> CorpusFiles:

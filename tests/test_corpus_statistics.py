@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from tiktalkcoref.corpus.files import find_files
+from tiktalkcoref.corpus.reading import read_corpus
 from tiktalkcoref.corpus.statistics import measure, statistics_table, video_seconds, write_statistics
-from tiktalkcoref.tiktalkcoref_dataset import find_files, read_corpus
 
 
 def box(name: bytes, content: bytes, wide: bool = False) -> bytes:

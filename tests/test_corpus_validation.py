@@ -2,8 +2,8 @@
 
 from rich.console import Console
 
+from tiktalkcoref.corpus.problems import Problem
 from tiktalkcoref.corpus.validation import problem_line, problem_tables, summary
-from tiktalkcoref.tiktalkcoref_dataset import Problem
 
 PROBLEMS = [
     Problem("error", "data/split.jsonl", None, None, None, "the file is empty"),

@@ -18,7 +18,13 @@ from dataset_corpora import ANNOTATIONS, ERRORS, WARNINGS, make_record, make_rec
 from PIL import Image
 
 from tiktalkcoref import tiktalkcoref_dataset as dataset
-from tiktalkcoref.tiktalkcoref_dataset import CorpusError, TikTalkCoref, download_files
+from tiktalkcoref.corpus import files as upstream_files
+from tiktalkcoref.corpus import reading
+from tiktalkcoref.corpus.files import download_files, find_files
+from tiktalkcoref.corpus.pictures import PictureFolder
+from tiktalkcoref.corpus.problems import CorpusError
+from tiktalkcoref.corpus.reading import read_corpus
+from tiktalkcoref.tiktalkcoref_dataset import TikTalkCoref
 
 SIX = [f"{kind}_{split}" for kind in ("celeb", "no_celeb") for split in ("train", "validation", "test")]
 
@@ -56,7 +62,7 @@ def test_configs(tmp_path, make, config, expected):
     builder = make(config_name=config, data_dir=str(tmp_path / "corpus"))
     loaded = load(builder)
     assert keys(loaded) == expected
-    records = {record["doc_key"]: record for record in dataset.read_corpus(files)}
+    records = {record["doc_key"]: record for record in read_corpus(files)}
     for part in loaded.values():
         assert part.features == dataset.config_features(config)
         for row in part:
@@ -80,9 +86,10 @@ def test_columns(tmp_path, make):
     assert types["sentences"] == "list<item: list<item: string>>"
 
 
-def test_many_records_keep_their_order(tmp_path, make):
+def test_many_records_keep_their_order(tmp_path, make, monkeypatch):
     """More records than one table holds."""
-    records = make_records(2 * dataset.BATCH_SIZE + 7)
+    monkeypatch.setattr(reading, "BLOCK_SIZE", 50_000)
+    records = make_records(207)
     splits = [{**entry, "split": "train"} for entry in make_splits(records)]
     write_corpus(tmp_path / "corpus", records, splits)
     loaded = load(make(data_dir=str(tmp_path / "corpus")))
@@ -163,7 +170,7 @@ def test_strict(tmp_path, make, caplog):
     record, field, message = WARNINGS["box label that no cluster bears"]
     write_corpus(tmp_path / "corpus", [record])
     load(make(data_dir=str(tmp_path / "corpus")))
-    assert f"1 warnings, the first: {tmp_path}" in caplog.text
+    assert f"1 warning, the first: {tmp_path}" in caplog.text
     with pytest.raises(CorpusError, match="strict=True") as error:
         make(data_dir=str(tmp_path / "corpus"), strict=True).download_and_prepare()
     assert message in str(error.value)
@@ -223,8 +230,8 @@ def test_pictures_are_found_by_name(tmp_path, make, pictured):
     assert len(boxes) == 12
     assert all(box[name].size == (8, 6) for box in boxes for name in ("frame", "region"))
     assert next(iter(builder.as_streaming_dataset(split="test")))["visual_annotations"][0]["region"].size == (8, 6)
-    (first, *_) = dataset.read_corpus(
-        dataset.find_files(pictured["data_dir"]), regions_dir=pictured["regions_dir"], require_images=True
+    (first, *_) = read_corpus(
+        find_files(pictured["data_dir"]), regions_dir=pictured["regions_dir"], require_images=True
     )
     assert first["visual_annotations"][0]["region"] == str(tmp_path / "faces_all" / "101_7_1_C1.jpg")
     assert first["visual_annotations"][0]["frame"] is None
@@ -286,7 +293,7 @@ def test_of_two_pictures_of_a_name_the_dialogues_own_is_taken(tmp_path):
     for folder in ("1", "2"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "x.jpg").touch()
-    pictures = dataset.PictureFolder(tmp_path, "frames_dir")
+    pictures = PictureFolder(tmp_path, "frames_dir")
     assert pictures.find("x.jpg", "2") == str(tmp_path / "2" / "x.jpg")
     assert pictures.find("x.jpg", "1") == str(tmp_path / "1" / "x.jpg")
     assert pictures.find("y.jpg", "1") is None
@@ -294,7 +301,7 @@ def test_of_two_pictures_of_a_name_the_dialogues_own_is_taken(tmp_path):
 
 
 def test_pictures_are_not_looked_at_one_by_one(pictured, monkeypatch):
-    folder = dataset.PictureFolder(pictured["frames_dir"], "frames_dir")
+    folder = PictureFolder(pictured["frames_dir"], "frames_dir")
     for name in ("stat", "scandir", "listdir"):
         monkeypatch.setattr(os, name, lambda *_, **__: pytest.fail("looked at the disk again"))
     assert folder.find("101_7_1.jpg", "101") is not None
@@ -362,7 +369,7 @@ def test_offline_says_which_files_to_put_where():
     with pytest.raises(CorpusError) as error:
         download_files(_Offline())
     assert "could not be downloaded (ConnectionError: no route to" in str(error.value)
-    assert THREE + dataset.UPSTREAM_URL in str(error.value)
+    assert THREE + upstream_files.UPSTREAM_URL in str(error.value)
     assert "put them into one folder and pass data_dir=FOLDER" in str(error.value)
 
 
@@ -393,8 +400,8 @@ def served(tmp_path, monkeypatch):
         role: (getattr(files, role).name, hashlib.sha256(getattr(files, role).read_bytes()).hexdigest())
         for role in ("annotations", "splits", "titles")
     }
-    monkeypatch.setattr(dataset, "UPSTREAM_URL", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setattr(dataset, "UPSTREAM_FILES", digests)
+    monkeypatch.setattr(upstream_files, "UPSTREAM_URL", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(upstream_files, "UPSTREAM_FILES", digests)
     yield corpus
     server.shutdown()
     server.server_close()
@@ -421,7 +428,7 @@ def test_a_download_of_other_content_is_thrown_away(served, make):
 def test_published_digests(upstream):
     names = {"annotations": "annotations.8d346bf.jsonl", "splits": "split.jsonl", "titles": "video_titles.jsonl"}
     for role, name in names.items():
-        assert hashlib.sha256((upstream / name).read_bytes()).hexdigest() == dataset.UPSTREAM_FILES[role][1]
+        assert hashlib.sha256((upstream / name).read_bytes()).hexdigest() == upstream_files.UPSTREAM_FILES[role][1]
 
 
 # ----------------------------------------------------------------------------------------------------- upstream's own
@@ -452,8 +459,8 @@ def test_upstream_rows(upstream, make, config, revision):
 
 
 def test_upstream_region_pictures(upstream, make, tmp_path):
-    files = dataset.find_files(upstream, annotations="annotations.8d346bf.jsonl")
-    draw_pictures(tmp_path, list(dataset.read_corpus(files)), size=(4, 4))
+    files = find_files(upstream, annotations="annotations.8d346bf.jsonl")
+    draw_pictures(tmp_path, list(read_corpus(files)), size=(4, 4))
     loaded = load(
         make(
             config_name="celeb",

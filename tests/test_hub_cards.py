@@ -8,10 +8,10 @@ import yaml
 from hub_server import LocalHub, check_card
 from huggingface_hub import DatasetCard, ModelCard, RepoCard, SpaceCard
 
+from tiktalkcoref.corpus.files import find_files
 from tiktalkcoref.hub import cards, dataset_repo, metric_repo, model_repo
 from tiktalkcoref.hub.kinds import KINDS, Sources
 from tiktalkcoref.hub.prepare import prepare
-from tiktalkcoref.tiktalkcoref_dataset import find_files
 
 IDS = {kind: f"lab/{KINDS[kind].default_name}" for kind in KINDS}
 EXAMPLES = [{"title": "One", "text": "我\n你", "output": [{"entity_group": "C1", "word": "我", "start": 0, "end": 1}]}]

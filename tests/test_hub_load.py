@@ -7,11 +7,11 @@ import pytest
 from hub_server import LocalHub, run_client
 from huggingface_hub import ModelCard
 
+from tiktalkcoref.corpus.files import find_files
 from tiktalkcoref.evaluate_metric import score
 from tiktalkcoref.evaluation.evaluate import Resampling, evaluate
 from tiktalkcoref.hub.cards import HEADLINES
 from tiktalkcoref.hub.prepare import prepare
-from tiktalkcoref.tiktalkcoref_dataset import find_files
 
 
 @pytest.fixture(scope="module")

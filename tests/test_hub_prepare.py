@@ -13,8 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from tiktalkcoref.corpus.files import find_files
+from tiktalkcoref.corpus.problems import CorpusError
 from tiktalkcoref.hub.prepare import CONFIGS, prepare
-from tiktalkcoref.tiktalkcoref_dataset import CorpusError, TikTalkCoref, find_files
+from tiktalkcoref.tiktalkcoref_dataset import TikTalkCoref
 
 # As a user would write it, in the folder's parent; prints the rows so that they can be compared.
 LOAD = """

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from hub_server import Account, LocalHub, run_client, start_client
 
+from tiktalkcoref.corpus.files import find_files
 from tiktalkcoref.hub.prepare import prepare
 from tiktalkcoref.hub.push import _TYPES
-from tiktalkcoref.tiktalkcoref_dataset import find_files
 
 METRIC = ("space", "writer/tiktalkcoref_metric")
 DATASET = ("dataset", "writer/tiktalkcoref")

@@ -3,12 +3,13 @@
 import pytest
 import torch
 
+from tiktalkcoref.corpus.files import find_files
+from tiktalkcoref.corpus.reading import read_corpus
 from tiktalkcoref.evaluate_metric import score
 from tiktalkcoref.evaluation.dialogues import to_dialogue
 from tiktalkcoref.modeling.modeling_tiktalkcoref import TikTalkCorefModel
 from tiktalkcoref.modeling.processing_tiktalkcoref import TikTalkCorefProcessor
 from tiktalkcoref.sample import write_sample
-from tiktalkcoref.tiktalkcoref_dataset import find_files, read_corpus
 from tiktalkcoref.training.building import character_tokenizer
 
 TEXT = {

@@ -10,9 +10,10 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from tiktalkcoref.corpus.files import find_files
+from tiktalkcoref.corpus.reading import read_corpus
 from tiktalkcoref.modeling.modeling_tiktalkcoref import TikTalkCorefModel
 from tiktalkcoref.modeling.processing_tiktalkcoref import TikTalkCorefProcessor
-from tiktalkcoref.tiktalkcoref_dataset import find_files, read_corpus
 
 LONG = """
     import re, sys

@@ -16,8 +16,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tiktalkcoref.cli import app
+from tiktalkcoref.corpus.files import find_files
+from tiktalkcoref.corpus.reading import find_problems
 from tiktalkcoref.sample import Dialogue, attribute_words, make_dialogues, write_sample
-from tiktalkcoref.tiktalkcoref_dataset import TikTalkCoref, find_files, find_problems
+from tiktalkcoref.tiktalkcoref_dataset import TikTalkCoref
 
 PART_OF = {"帽子": "hat_colour", "头发": "hair_colour", "衣服": "clothes"}
 KIND_OF = {

@@ -7,11 +7,11 @@ import random
 import pytest
 from PIL import Image
 
+from tiktalkcoref.corpus.files import find_files
 from tiktalkcoref.evaluation import dialogues as data
 from tiktalkcoref.evaluation.dialogues import DatasetError, load_dialogues, split_fold, to_dialogue
 from tiktalkcoref.modeling.inputs_tiktalkcoref import KEYS
 from tiktalkcoref.sample import write_sample
-from tiktalkcoref.tiktalkcoref_dataset import find_files
 from tiktalkcoref.training.batches import plan_epoch
 
 

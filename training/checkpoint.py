@@ -22,7 +22,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, load_model, save_file, save_model
 
-from tiktalkcoref.files.atomic import atomic_folder
+from tiktalkcoref.files.atomic import ANYTHING, atomic_folder
 
 FORMAT = 1
 _NAME = re.compile(r"step-(\d{8})")
@@ -60,7 +60,7 @@ def save_checkpoint(
 ) -> Path:
     """Write `folder/step-N` and remove all but the newest `keep`. `random_states`: one of each process."""
     path = folder / f"step-{progress.step:08d}"
-    with atomic_folder(path) as temporary:
+    with atomic_folder(path, owned=ANYTHING) as temporary:
         save_model(model, str(temporary / "weights.safetensors"))
         if average is not None:
             tensors = {str(number): tensor for number, tensor in enumerate(average)}

@@ -29,7 +29,7 @@ from transformers.utils import logging as transformers_logging
 
 from tiktalkcoref.evaluation.dialogues import DatasetError, Dialogue, load_dialogues
 from tiktalkcoref.evaluation.predictions import evaluate_model, score_gold
-from tiktalkcoref.files.atomic import atomic_file, atomic_folder
+from tiktalkcoref.files.atomic import ANYTHING, atomic_file, atomic_folder
 from tiktalkcoref.files.hints import closest
 
 from . import checkpoint as checkpoints
@@ -424,7 +424,7 @@ def _averaged(run: Run) -> Iterator[None]:
 
 def _save_model(run: Run) -> None:
     if run.accelerator.is_main_process:
-        with atomic_folder(run.output / "model") as folder:
+        with atomic_folder(run.output / "model", owned=ANYTHING) as folder:
             run.model.save_pretrained(folder)
             run.processor.save_pretrained(folder)
     run.accelerator.wait_for_everyone()
