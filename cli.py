@@ -336,6 +336,33 @@ def predict(
 
 
 @app.command()
+def track(
+    videos: Annotated[list[Path], typer.Argument(help="Videos, or folders of frames.")],
+    output: Annotated[Path, typer.Option(help="Gets a folder for each: entities.json, crops, a contact sheet.")],
+    weights: Annotated[Path | None, typer.Option(help="Folder with the weights, instead of the Hub's.")] = None,
+    fps: Annotated[float, typer.Option(help="Pictures looked at a second.")] = 5.0,
+    annotate: Annotated[bool, typer.Option("--annotate", help="Write the video with coloured boxes too.")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="About twice as fast; faces below 64 px may be missed.")] = False,
+    same_person: Annotated[float, typer.Option(help="Cosine from which two faces are one person's.")] = 0.363,
+    detector: Annotated[str | None, typer.Option(help="Another head detector, package.module:Class.")] = None,
+    max_pixels: Annotated[int, typer.Option(help="Of a frame; videos beyond are refused.")] = 4096 * 2304,
+    max_minutes: Annotated[float, typer.Option(help="Of a video; longer ones are refused.")] = 60.0,
+) -> None:
+    """Find the persons of videos: when and where each is to be seen, one identity across cuts."""
+    from tiktalkcoref.tracking.command import track_videos
+    from tiktalkcoref.tracking.settings import Settings
+    from tiktalkcoref.tracking.tracker import VideoTracker
+
+    settings = Settings(fps, same_person=same_person, max_pixels=max_pixels, max_seconds=60 * max_minutes)
+    tracker = VideoTracker(settings.fast() if fast else settings, weights, detector)
+    results = track_videos(videos, output, tracker, annotate)
+    for video, result in results.items():
+        _say(f"{video}: {result}", err=isinstance(result, Exception))
+    if failed := sum(isinstance(result, Exception) for result in results.values()):
+        raise UserError(f"{failed} of {counted(len(results), 'video')} could not be read; the others are written")
+
+
+@app.command()
 def demo(
     output: Annotated[Path, typer.Option(help="Gets corpus, dataset, run and evaluation.")] = Path("demo"),
     seed: Annotated[int, typer.Option(min=0, help="Of the training.")] = 0,

@@ -31,7 +31,10 @@ def two_persons(cast: Cast) -> list[Shot]:
         Shot(2, [_is("obama", cast["obama2"], still(640, 330), 180)], (150, 90, 60)),
         Shot(
             2,
-            [_is("obama", cast["obama3"], still(350, 300), 110), _is("biden", cast["biden-mirrored"], still(900, 320), 120)],
+            [
+                _is("obama", cast["obama3"], still(350, 300), 110),
+                _is("biden", cast["biden-mirrored"], still(900, 320), 120),
+            ],
             (60, 120, 70),
         ),
     ]

@@ -117,7 +117,9 @@ def render(shots: Sequence[Shot], seed: int = 0) -> tuple[list[np.ndarray], Trut
     return pictures, truth
 
 
-def write_video(path: Path, pictures: Sequence[np.ndarray], codec: str = "libx264", rate: int = RATE, **options) -> Path:
+def write_video(
+    path: Path, pictures: Sequence[np.ndarray], codec: str = "libx264", rate: int = RATE, **options
+) -> Path:
     """Encode pictures; `crf` and the like are the codec's options, `rotation` is the display's."""
     import av
 

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from tiktalkcoref.files.atomic import atomic_folder
+from tiktalkcoref.files.errors import UserError
+from tiktalkcoref.files.terminal import Terminal
 
 from .detections import Picture
 from .drawing import contact_sheet, write_annotated
@@ -43,7 +44,7 @@ def track_videos(
         For each video its folder, or the error.
 
     Raises:
-        ValueError: two videos would get the same folder.
+        UserError: two videos would get the same folder.
     """
     folders = _folders(videos, Path(output))
     results: dict[Path, Path | Exception] = {}
@@ -65,7 +66,7 @@ def write_entities(video: Path, folder: Path, tracker: VideoTracker, annotate: b
         FileExistsError: the folder holds other files than these.
     """
     opened = Video(video, tracker.settings.max_pixels, tracker.settings.max_seconds)
-    with atomic_folder(folder, owned=OWNED) as temporary, _bar(opened, 3 if annotate else 2) as progress:
+    with atomic_folder(folder, owned=OWNED, marker=FILE) as temporary, _bar(opened, 3 if annotate else 2) as progress:
         found = tracker(opened, progress)
         (temporary / CROPS).mkdir()
         for entity in found.entities:
@@ -87,7 +88,9 @@ def _folders(videos: Sequence[Path | str], output: Path) -> dict[Path, Path]:
         folder = output / (video.name if video.is_dir() else video.stem)
         twin = next((other for other, taken in folders.items() if taken == folder), None)
         if twin is not None:
-            raise ValueError(f"{twin} and {video} would both be written to {folder}: rename one or use two output folders")
+            raise UserError(
+                f"{twin} and {video} would both be written to {folder}: rename one or use two output folders"
+            )
         folders[video] = folder
     return folders
 
@@ -97,7 +100,7 @@ def _is_finished(video: Path, folder: Path, tracker: VideoTracker, annotate: boo
         return False
     try:
         found = read_entities(folder)
-    except ValueError:
+    except UserError:
         return False
     same_video = (found["video"], found["bytes"]) == (video.name, video.stat().st_size)
     return same_video and found["settings"] == asdict(tracker.settings)
@@ -114,8 +117,14 @@ def _write_png(path: Path, picture: Picture) -> None:
 @contextmanager
 def _bar(video: Video, readings: int) -> Iterator:
     """A bar with the time that is left, over all readings of a video; silent where nobody watches."""
-    console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    console = Terminal(stderr=True)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(video.path.name, total=video.seconds and readings * video.seconds)
         yield lambda seconds: progress.update(task, completed=seconds)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating]
 Picture = NDArray[np.uint8]  # [height, width, 3], blue-green-red as OpenCV has it
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,7 @@ def _row(
 def _stretches(times: list[float], reach: float) -> list[tuple[float, float]]:
     """From when to when, without the gaps."""
     edges = [0, *(np.flatnonzero(np.diff(times) > reach) + 1), len(times)]
-    return [(times[first], times[end - 1]) for first, end in zip(edges, edges[1:], strict=False)]
+    return [(times[first], times[end - 1]) for first, end in pairwise(edges)]
 
 
 def _thumbnail(picture: Picture) -> Image.Image:

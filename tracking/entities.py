@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from tiktalkcoref.files.errors import UserError
+
 from .detections import Picture
 from .settings import Settings
 from .tracks import Track
@@ -140,7 +142,9 @@ def choose_crops(tracks: Sequence[Track], count: int, apart: float = 0.5) -> lis
 def cut(picture: Picture, box: Sequence[float]) -> Picture:
     """The part of a picture in a box; at least one pixel."""
     height, width = picture.shape[:2]
-    x1, y1 = (int(np.clip(np.floor(value), 0, limit - 1)) for value, limit in zip(box[:2], (width, height), strict=True))
+    x1, y1 = (
+        int(np.clip(np.floor(value), 0, limit - 1)) for value, limit in zip(box[:2], (width, height), strict=True)
+    )
     x2, y2 = (int(np.clip(np.ceil(value), 1, limit)) for value, limit in zip(box[2:], (width, height), strict=True))
     return picture[y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1)].copy()
 
@@ -149,16 +153,18 @@ def read_entities(folder: Path | str) -> dict[str, Any]:
     """The content of `entities.json` in a folder that `tiktalkcoref track` wrote.
 
     Raises:
-        ValueError: it is not there or not of this version.
+        UserError: it is not there or not of this version.
     """
     path = Path(folder) / FILE
     try:
         content = msgspec.json.decode(path.read_bytes())
     except (OSError, msgspec.DecodeError) as error:
-        raise ValueError(f"{path} cannot be read ({error}); a folder written by `tiktalkcoref track` was expected") from error
+        raise UserError(
+            f"{path} cannot be read ({error}); a folder written by `tiktalkcoref track` was expected"
+        ) from error
     found = content.get("version") if isinstance(content, dict) else None
     if found != VERSION:
-        raise ValueError(f"{path} is of version {found!r}, {VERSION} was expected: run `tiktalkcoref track` again")
+        raise UserError(f"{path} is of version {found!r}, {VERSION} was expected: run `tiktalkcoref track` again")
     return content
 
 

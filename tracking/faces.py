@@ -28,7 +28,7 @@ class SFaceEmbedder:
 
     Raises:
         WeightsError: the weights are missing or not the published ones.
-        ExtraMissingError: OpenCV is not installed.
+        MissingExtraError: OpenCV is not installed.
     """
 
     dimension = 128

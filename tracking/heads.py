@@ -6,6 +6,8 @@ from typing import Protocol
 
 import numpy as np
 
+from tiktalkcoref.files.errors import UserError
+
 from .detections import Array, Detections, Picture
 from .extra import load
 from .weights import YUNET, read_weights
@@ -37,7 +39,7 @@ class YuNetHeads:
 
     Raises:
         WeightsError: the weights are missing or not the published ones.
-        ExtraMissingError: OpenCV is not installed.
+        MissingExtraError: OpenCV is not installed.
     """
 
     def __init__(self, weights: Path | str | None = None, side: int = 1280, min_score: float = 0.7) -> None:
@@ -99,13 +101,15 @@ def load_detector(name: str) -> HeadDetector:
     """The detector that `package.module:name` names: a class or a function without arguments that gives one.
 
     Raises:
-        ValueError: it cannot be imported, or what it gives has no `detect`.
+        UserError: it cannot be imported, or what it gives has no `detect`.
     """
     module, _, attribute = name.partition(":")
     try:
         detector = getattr(import_module(module), attribute)()
     except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f"head detector {name!r}: {error}; expected package.module:Class, made without arguments") from error
+        raise UserError(
+            f"head detector {name!r}: {error}; expected package.module:Class, made without arguments"
+        ) from error
     if not callable(getattr(detector, "detect", None)):
-        raise ValueError(f"head detector {name!r} gives {type(detector).__name__}, which has no method `detect`")
+        raise UserError(f"head detector {name!r} gives {type(detector).__name__}, which has no method `detect`")
     return detector

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .detections import Array
 from .tracks import Track
@@ -12,7 +13,7 @@ def group_tracks(tracks: Sequence[Track], same_person: float) -> list[list[Track
     """Tracks of one person each.
 
     The two most alike groups are joined as long as the mean cosine between their tracks is at least `same_person`.
-    Tracks that are seen in the same picture are never joined: nobody is there twice. A track without a face stays alone.
+    Tracks seen in the same picture are never joined: nobody is there twice. A track without a face stays alone.
 
     Returns:
         The groups, the one seen most often first; each in the order of time.
@@ -29,7 +30,7 @@ def group_tracks(tracks: Sequence[Track], same_person: float) -> list[list[Track
 
 def _similarities(tracks: Sequence[Track]) -> Array:
     """[N, N] cosines; minus infinity where two tracks share a picture."""
-    embeddings = np.stack([track.embedding for track in tracks])
+    embeddings = np.stack([track.embedding for track in tracks if track.embedding is not None])
     alike = embeddings @ embeddings.T
     seen: dict[int, list[int]] = {}
     for number, track in enumerate(tracks):
@@ -41,7 +42,7 @@ def _similarities(tracks: Sequence[Track]) -> Array:
     return alike.astype(np.float32)
 
 
-def _agglomerate(alike: Array, threshold: float) -> Array:
+def _agglomerate(alike: Array, threshold: float) -> NDArray[np.intp]:
     """Labels [N] after joining, by average linkage, the closest pair again and again down to `threshold`."""
     alike = alike.copy()
     labels = np.arange(len(alike))

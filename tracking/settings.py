@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, fields, replace
 
+from tiktalkcoref.files.errors import UserError
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -35,10 +37,10 @@ class Settings:
         for field in fields(self):
             value = getattr(self, field.name)
             if not value > 0:
-                raise ValueError(f"{field.name} is {value!r}; a number above 0 was expected")
+                raise UserError(f"{field.name} is {value!r}; a number above 0 was expected")
         for name in ("min_score", "same_person"):
             if getattr(self, name) >= 1:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; a number between 0 and 1 was expected")
+                raise UserError(f"{name} is {getattr(self, name)!r}; a number between 0 and 1 was expected")
 
     def fast(self) -> "Settings":
         """The same for half the work: faces below 64 px are missed more often."""

@@ -1,7 +1,7 @@
 """A video in, its persons out: the stages in a row. The networks are loaded once, for as many videos as there are."""
 
 import time
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -38,7 +38,7 @@ class VideoTracker:
 
     Raises:
         WeightsError: weights are missing or not the published ones.
-        ExtraMissingError: the extra `tracking` is not installed.
+        MissingExtraError: the extra `tracking` is not installed.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class VideoTracker:
         self._heads = heads or self._yunet(weights)
         self._embedder = embedder or SFaceEmbedder(weights)
         self._shots = shots
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def __call__(self, video: Video | Path | str, progress: Progress = lambda seconds: None) -> VideoEntities:
         """The persons of one video, with crops.

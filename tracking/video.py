@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from tiktalkcoref.files.errors import UserError
+
 from .detections import Picture
 from .extra import load
 
@@ -22,7 +24,7 @@ SHORTFALL = 0.5  # seconds that may be missing at the end before it is worth a w
 log = logging.getLogger(__name__)
 
 
-class VideoError(ValueError):
+class VideoError(UserError):
     """A file that cannot be read as a video, or one beyond the limits."""
 
 
@@ -70,7 +72,9 @@ class Video:
         self.warnings: list[str] = []
         self.images: list[Path] = []
         if self.path.is_dir():
-            self.images = [entry for entry in sorted(self.path.iterdir(), key=_natural) if entry.suffix.lower() in IMAGES]
+            self.images = [
+                entry for entry in sorted(self.path.iterdir(), key=_natural) if entry.suffix.lower() in IMAGES
+            ]
             if not self.images:
                 raise VideoError(f"{path} holds no frames; pictures ({', '.join(IMAGES)}) were expected")
             self.seconds = len(self.images) / FOLDER_FPS
@@ -106,7 +110,7 @@ class Video:
             picture = _read_image(path)
             self._check_size(picture.shape[1], picture.shape[0])
             self.end = (number + 1) / FOLDER_FPS
-            yield Frame(number, number / FOLDER_FPS, _constant(picture), lambda picture=picture: _shrunk(picture))
+            yield Frame(number, number / FOLDER_FPS, _constant(picture), _shrinker(picture))
 
     def _decoded(self) -> Iterator[Frame]:
         reformatter = load("av.video.reformatter")
@@ -197,7 +201,7 @@ def video_seconds(path: Path | str) -> float | None:
         Seconds; None where the file is no video.
 
     Raises:
-        ExtraMissingError: PyAV is not installed.
+        MissingExtraError: PyAV is not installed.
     """
     av = load("av")
     try:
@@ -225,7 +229,11 @@ def _open(path: Path) -> Any:
     except PermissionError:
         raise PermissionError(f"{path} may not be read: check its permissions") from None
     except av.FFmpegError as error:
-        hint = "it is empty" if not path.stat().st_size else f"it is no video, or cut off before its index ({error.strerror})"
+        hint = (
+            "it is empty"
+            if not path.stat().st_size
+            else f"it is no video, or cut off before its index ({error.strerror})"
+        )
         raise VideoError(f"{path} cannot be opened as a video: {hint}") from error
 
 
@@ -262,9 +270,9 @@ def _constant(picture: Picture) -> Callable[[], Picture]:
     return lambda: picture
 
 
-def _shrunk(picture: Picture) -> Picture:
-    scale = min(1.0, THUMBNAIL / max(picture.shape[:2]))
-    return load("cv2").resize(picture, None, fx=scale, fy=scale, interpolation=load("cv2").INTER_AREA)
+def _shrinker(picture: Picture) -> Callable[[], Picture]:
+    cv2, scale = load("cv2"), min(1.0, THUMBNAIL / max(picture.shape[:2]))
+    return lambda: cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
 
 
 def _read_image(path: Path) -> Picture:

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tiktalkcoref.files.errors import UserError
 
 
-class WeightsError(ValueError):
+class WeightsError(UserError):
     """Weights are missing, or are not those that were published."""
 
 
