@@ -123,7 +123,7 @@ SCENES: dict[str, Callable[[Cast], list[Shot]]] = {
     scene.__name__: scene
     for scene in (two_persons, three_persons, crossing, occlusion, zoom, one_person, same_place)
 }  # fmt: skip
-HEAD_BLUR = 4.0
+HEAD_BLUR = 1 / 60
 _COLOURS = ((90, 110, 130), (150, 90, 60), (60, 120, 70), (120, 60, 130), (160, 160, 90), (60, 60, 70))
 
 

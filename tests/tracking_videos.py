@@ -61,7 +61,7 @@ class Truth:
 def cutout(
     photograph: Path, mirror: bool = False, brightness: float = 1.0, blur: float = 0.0, tighter: float = 1.0
 ) -> Cutout:
-    """The person of a photograph in `HEADS`, varied."""
+    """The person of a photograph in `HEADS`, varied; `blur` in widths of the face."""
     (x1, y1, x2, y2), face = HEADS[photograph.name]
     width, height = x2 - x1, y2 - y1
     image = Image.open(photograph).convert("RGB")
@@ -76,7 +76,7 @@ def cutout(
     if brightness != 1:
         image = ImageEnhance.Brightness(image).enhance(brightness)
     if blur:
-        image = image.filter(ImageFilter.GaussianBlur(blur))
+        image = image.filter(ImageFilter.GaussianBlur(blur * face))
     return Cutout(image, head, face)
 
 
