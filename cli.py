@@ -127,6 +127,7 @@ def prepare(
     frames_dir: FramesDir = None,
     regions_dir: RegionsDir = None,
     output_dir: Annotated[Path, typer.Option(help="Folder to write.")] = Path("tiktalkcoref"),
+    check_pictures: Annotated[bool, typer.Option(help="Open and decode each picture before it is embedded.")] = True,
 ) -> None:
     """Write the Hub-ready folder: Parquet and a dataset card. Pictures are embedded when their folders are named.
 
@@ -134,7 +135,7 @@ def prepare(
     """
     from tiktalkcoref.hub.prepare import prepare, survey
 
-    facts = survey(files, frames_dir, regions_dir)
+    facts = survey(files, frames_dir, regions_dir, check_pictures)
     folder = prepare(files, output_dir, frames_dir, regions_dir, facts=facts)
     dialogues = facts["counts"]["all", "all"].dialogues
     _say(f"wrote {counted(dialogues, 'dialogue')} in five configs to {folder}")
@@ -216,7 +217,7 @@ def export(
 ) -> None:
     """Write other formats: `conll` (CoNLL-2012), `jsonlines` (e2e-coref family), `chinese-clip` (tsv and jsonl).
 
-    Every dialogue is read back from what was written of it, and compared. chinese-clip needs pictures.
+    chinese-clip needs pictures.
     """
     from tiktalkcoref.corpus.export import export
     from tiktalkcoref.corpus.reading import read_corpus
@@ -397,16 +398,24 @@ def push(
         ),
     ] = False,
     build_dir: Annotated[Path | None, typer.Option(help="Keep the folders as they are uploaded here.")] = None,
+    trust_remote_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-remote-code", help="Run and upload code in the model's folder that is not this package's."
+        ),
+    ] = False,
 ) -> None:
     """Build the Hub repositories and push them: one commit each, none where nothing changed; safe to repeat."""
     from tiktalkcoref.hub.kinds import KINDS, Sources, parse_names
     from tiktalkcoref.hub.push import Options, push
+    from tiktalkcoref.hub.retrying import limit_waiting
 
+    limit_waiting()
     if what not in (*KINDS, "all"):
         raise UserError(f"cannot push {what!r}: expected one of {', '.join(KINDS)} or all")
     push(
         list(KINDS) if what == "all" else [what],
-        Sources(dataset, model, tuple(scores or ()), tuple(base_model or ()), with_pictures),
+        Sources(dataset, model, tuple(scores or ()), tuple(base_model or ()), with_pictures, trust_remote_code),
         Options(namespace, parse_names(name or [], what), private, revision, dry_run, create_pr, collection, build_dir),
         Terminal(soft_wrap=True),
     )
@@ -427,11 +436,13 @@ def score(
     seed: ResamplingSeed = 0,
 ) -> None:
     """Score predicted clusters, links and regions against gold ones."""
-    from tiktalkcoref.evaluate_metric.files import score_files, write_scores
     from tiktalkcoref.evaluate_metric.report import tables
+    from tiktalkcoref.evaluation.score_files import check_output, score_files, write_scores
 
     options = {"ks": tuple(k or (1, 2, 3)), "keep_singletons": keep_singletons, "iou_threshold": iou_threshold}
     options |= {"n_resamples": n_resamples, "confidence_level": confidence_level, "seed": seed}
+    if output:
+        check_output(output, gold, predicted)
     with blame_input():
         result = score_files(gold, predicted, **options)
     Terminal().print(tables(result["scores"]))

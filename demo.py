@@ -13,12 +13,13 @@ from rich.console import Console
 
 from tiktalkcoref.corpus.files import find_files
 from tiktalkcoref.evaluation import evaluate
-from tiktalkcoref.evaluation.dialogues import SAMPLE_DIALOGUES, load_dialogues
+from tiktalkcoref.evaluation.dialogues import SAMPLE_DIALOGUES, load_dialogues, without_labels
+from tiktalkcoref.evaluation.headline import headline
 from tiktalkcoref.hub.prepare import prepare
 from tiktalkcoref.inference import predict
 from tiktalkcoref.sample import write_sample
-from tiktalkcoref.training.monitor import SHOWN
 from tiktalkcoref.training.recipe import load_recipe
+from tiktalkcoref.training.run_folder import holds_run
 from tiktalkcoref.training.train import train
 
 SHOWN_DIALOGUES = 3
@@ -53,8 +54,8 @@ def run_demo(output: Path | str, seed: int = 0, dialogues: int = SAMPLE_DIALOGUE
         part(f"1 · Sample corpus: {dialogues} dialogues with pictures -> {corpus}", lambda: _write(corpus, dialogues))
     if not dataset.is_dir():
         part(f"2 · Dataset folder -> {dataset}", lambda: _prepare(corpus, dataset))
-    recipe = load_recipe("sample", [f"dataset={dataset}", f"seed={seed}", "final_evaluations=[]"])
-    part(f"3 · Training by the recipe `sample` -> {run}", lambda: train(recipe, run, resume=True))
+    recipe = load_recipe("sample", [f"dataset={dataset}", f"seed={seed}"])
+    part(f"3 · Training by the recipe `sample` -> {run}", lambda: train(recipe, run, resume=holds_run(run)))
     result = part(
         f"4 · Evaluation on persons never seen -> {evaluation}",
         lambda: evaluate.evaluate(run / "model", str(dataset), evaluation),
@@ -75,14 +76,13 @@ def _prepare(corpus: Path, dataset: Path) -> None:
 
 def _predict(model: Path, dataset: Path, console: Console) -> None:
     found = [dialogue for dialogue in load_dialogues(str(dataset), "all", "test") if dialogue.get("regions")]
-    unlabelled = [{k: v for k, v in d.items() if k not in predict.LABELS} for d in found[:SHOWN_DIALOGUES]]
-    predict.main(str(model), unlabelled, console=console)
+    predict.main(str(model), without_labels(found[:SHOWN_DIALOGUES]), console=console)
 
 
 def _tell(result: dict[str, Any], output: Path, console: Console) -> None:
-    scores = {key: result["scores"][key]["value"] for key in SHOWN if key in result["scores"]}
+    scores = {key: entry["value"] for key, entry in result["scores"].items()}
     console.print()
-    console.print("[bold]" + " · ".join(f"{SHOWN[key]} {value:.3f}" for key, value in scores.items()) + "[/bold]")
+    console.print(f"[bold]{headline(scores)}[/bold]")
     console.print(f"report: [bold]{output / 'evaluation' / evaluate.REPORT}[/bold]")
     console.print("Try next:")
     console.print(f"  tiktalkcoref predict --model {output / 'run'} 戴红帽子的女生跳得真好 谢谢，我练了好久呢")

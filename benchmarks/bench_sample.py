@@ -25,14 +25,19 @@ from rich.table import Table
 
 from tiktalkcoref.corpus.files import find_files
 from tiktalkcoref.evaluation.dialogues import SAMPLE_DIALOGUES, load_dialogues
-from tiktalkcoref.evaluation.evaluate import load_model
+from tiktalkcoref.evaluation.models import load_model
 from tiktalkcoref.evaluation.predictions import evaluate_model
 from tiktalkcoref.sample import write_sample
 from tiktalkcoref.sample.language import attribute_words
 from tiktalkcoref.training.recipe import load_recipe
 from tiktalkcoref.training.train import train
 
-KEYS = {"conll_f1": "CoNLL F1", "linking_recall_at_1": "R@1", "linking_chance_at_1": "chance"}
+KEYS = {
+    "conll_f1": "CoNLL F1",
+    "linking_recall_at_1": "R@1",
+    "linking_chance_at_1": "chance",
+    "linking_mean_pool": "pool",
+}
 MASK = "某"
 
 
@@ -54,9 +59,7 @@ def main() -> None:
             trained_on = corpora if arguments.retrain else {"as it is": plain}
             for name, corpus in trained_on.items():
                 run = folder / f"run-{seed}-{name}"
-                recipe = load_recipe(
-                    "sample", [f"dataset={corpus}", f"seed={seed}", "final_evaluations=[]", *arguments.overrides]
-                )
+                recipe = load_recipe("sample", [f"dataset={corpus}", f"seed={seed}", *arguments.overrides])
                 summary = train(recipe, run)
                 tests = corpora if name == "as it is" else {name: corpus}
                 rows += measure(run, tests, {"seed": seed, "trained": name, "seconds": summary["wall_seconds"]})

@@ -20,9 +20,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from tiktalkcoref.training import train as training
 from tiktalkcoref.training.batches import plan_epoch
+from tiktalkcoref.training.loop import fit_steps
 from tiktalkcoref.training.monitor import Monitor
+from tiktalkcoref.training.preparation import Run, prepare
 from tiktalkcoref.training.recipe import load_recipe
 
 WANTED = 1.35
@@ -53,15 +54,17 @@ def measure(
         shutil.copy(shared / "upstream" / name, corpus / name)
     backbone = shared / "backbones" / "me5-small-zh-char"
     recipe = load_recipe("text-small", [f"dataset={corpus}", f"initial.text_encoder={backbone}", *overrides])
-    run = training._prepare(recipe, folder / "run", resume=False)
+    output = folder / "run"
+    output.mkdir()
+    run = prepare(recipe, output, resume=False)
     wrapped, optimizer = run.accelerator.prepare(run.model, run.optimizer)
     lengths = [sum(map(len, dialogue["sentences"])) for dialogue in run.train]
     plan = plan_epoch(lengths, batch_size=recipe.loop.batch_size, seed=recipe.seed)[: steps + 2]
-    monitor = Monitor(run.accelerator, run.output / "log.jsonl", run.steps, run.progress, recipe.loop.log_every, True)
+    monitor = Monitor(run.accelerator, run.steps, run.progress, recipe.loop.log_every, quiet=True)
     whole, encoder, collation = [], [], []
     for step in plan:
         started = CLOCK()
-        training._fit_steps(run, monitor, wrapped, optimizer, [step])
+        fit_steps(run, monitor, wrapped, optimizer, [step])
         whole.append(CLOCK() - started)
         started = CLOCK()
         batch = run.processor([run.train[index] for index in step.batches[0]], labels=True)
@@ -70,7 +73,7 @@ def measure(
     return whole[2:], encoder[2:], collation[2:]  # the first ones allocate
 
 
-def _encoder_seconds(run: training.Run, batch: dict) -> float:
+def _encoder_seconds(run: Run, batch: dict) -> float:
     """In the precision of the recipe, as the whole step."""
     started = CLOCK()
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}

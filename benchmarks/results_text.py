@@ -23,11 +23,12 @@ from rich.table import Table
 from tiktalkcoref.evaluate_metric import Scores
 from tiktalkcoref.evaluate_metric.resampling import bootstrap
 from tiktalkcoref.evaluation.baselines import score_baselines
-from tiktalkcoref.evaluation.dialogues import Dialogue, load_dialogues
-from tiktalkcoref.evaluation.evaluate import load_model
+from tiktalkcoref.evaluation.dialogues import SPLITS, Dialogue, load_dialogues
+from tiktalkcoref.evaluation.models import load_model
 from tiktalkcoref.evaluation.predictions import Prediction, predict_dialogues, score_predictions
 from tiktalkcoref.files.atomic import atomic_file
-from tiktalkcoref.training.recipe import SPLITS, load_recipe
+from tiktalkcoref.training.recipe import load_recipe
+from tiktalkcoref.training.run_folder import holds_run
 from tiktalkcoref.training.train import train
 
 ROWS = {
@@ -64,7 +65,8 @@ def main() -> None:
             f"dataset={json.dumps(arguments.dataset)}",
             f"initial.text_encoder={json.dumps(arguments.text_encoder)}",
         ]
-        train(load_recipe("text-small", [*given, *overrides]), arguments.output / name, resume=True)
+        run = arguments.output / name
+        train(load_recipe("text-small", [*given, *overrides]), run, resume=holds_run(run))
     results = measure(arguments.dataset, arguments.output, arguments.seeds)
     with atomic_file(arguments.output / "results.json") as temporary:
         temporary.write_text(json.dumps(results, indent=1, default=asdict) + "\n", encoding="utf-8")

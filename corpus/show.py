@@ -11,6 +11,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tiktalkcoref.files.errors import UserError
+
+from .brackets import Mention, brackets
 from .names import NO_LABELS
 from .records import boxes_of_clusters, mention_text, tokens_of
 
@@ -42,33 +45,24 @@ def colour_dialogue(
     Raises:
         ValueError: a mention outside the dialogue.
     """
-    total = sum(len(sentence) for sentence in sentences)
-    starts: dict[int, list[tuple[int, int]]] = {}  # token -> (end, cluster) of the mentions that start there
-    for number, cluster in enumerate(clusters):
-        for start, end in cluster:
-            if not 0 <= start <= end < total:
-                raise ValueError(
-                    f"cluster {number} has the mention [{start}, {end}], but the dialogue has {total} tokens"
-                )
-            starts.setdefault(start, []).append((end, number))
-
+    pairs = zip(*brackets(clusters, sum(len(sentence) for sentence in sentences)), strict=True)
     text = Text()
-    token_number = 0
-    open_mentions: list[tuple[int, int]] = []  # innermost last
+    open_mentions: list[Mention] = []  # innermost last
     for utterance, sentence in enumerate(sentences):
         if utterance:
             text.append("\n")
         if speakers is not None:
             text.append(f"{speakers[utterance]}  ", style="dim")
         for token in sentence:
-            for end, number in sorted(starts.get(token_number, ()), key=lambda mention: (-mention[0], mention[1])):
-                text.append("[", style=cluster_style(number))
-                open_mentions.append((end, number))
-            text.append(token, style=cluster_style(open_mentions[-1][1]) if open_mentions else "")
-            for mention in [mention for mention in reversed(open_mentions) if mention[0] == token_number]:
+            opening, closing = next(pairs)
+            for mention in opening:
+                text.append("[", style=cluster_style(mention.cluster))
+            open_mentions += opening
+            text.append(token, style=cluster_style(open_mentions[-1].cluster) if open_mentions else "")
+            for mention in closing:
                 open_mentions.remove(mention)
-                text.append(f"]{str(mention[1] + 1).translate(_SUBSCRIPTS)}", style=cluster_style(mention[1]))
-            token_number += 1
+                number = str(mention.cluster + 1).translate(_SUBSCRIPTS)
+                text.append(f"]{number}", style=cluster_style(mention.cluster))
     return text
 
 
@@ -130,8 +124,8 @@ def choose_record(
     if chosen is not None:
         return chosen
     if doc_key is None:
-        raise ValueError("there is no dialogue to choose from")
+        raise UserError("there is no dialogue to choose from")
     near = difflib.get_close_matches(doc_key, seen, n=3, cutoff=0.8) or seen[:3]
-    raise ValueError(
+    raise UserError(
         f"none of the {len(seen)} dialogues has the doc_key {doc_key!r}; there are for instance {', '.join(near)}"
     )

@@ -5,6 +5,7 @@ Written by hand: `evaluate.utils.launch_gradio_widget` fails with current gradio
 
 import json
 from pathlib import Path
+from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
 EXAMPLE = (
@@ -19,7 +20,7 @@ def module_path() -> Path:
     return next(path for path in others if "(evaluate.Metric)" in path.read_text(encoding="utf-8"))
 
 
-def compute(metric, predictions: str, references: str, keep_singletons: bool) -> tuple[str, str]:
+def compute(metric: Any, predictions: str, references: str, keep_singletons: bool) -> tuple[str, str]:
     """(scores as JSON, "") or ("", what is wrong with the input)."""
     documents = []
     for name, text in (("predictions", predictions), ("references", references)):
@@ -34,7 +35,7 @@ def compute(metric, predictions: str, references: str, keep_singletons: bool) ->
     return json.dumps(scores, indent=2), ""
 
 
-def build():
+def build() -> Any:
     """The page."""
     import evaluate
     import gradio

@@ -112,14 +112,14 @@ def scores(totals: np.ndarray, prefix: str = "") -> dict[str, np.ndarray]:
     Recall and precision are num/den (0/0 = 0), F1 their harmonic mean; `conll_f1` is the mean of the F1 of MUC, B-cubed
     and CEAF-e.
     """
-    result = {}
+    result: dict[str, np.ndarray] = {}
     for i, metric in enumerate(RATIO_METRICS):
         recall_num, recall_den, precision_num, precision_den = np.moveaxis(totals[..., 4 * i : 4 * i + 4], -1, 0)
         recall, precision = ratio(recall_num, recall_den), ratio(precision_num, precision_den)
         result |= _named(f"{prefix}{metric}", recall, precision, harmonic(recall, precision))
     result |= _named(f"{prefix}blanc", *_blanc(*np.moveaxis(totals[..., 4 * len(RATIO_METRICS) :], -1, 0)))
     parts = [result[f"{prefix}{metric}_f1"] for metric in ("muc", "b_cubed", "ceaf_e")]
-    result[f"{prefix}conll_f1"] = sum(parts) / 3
+    result[f"{prefix}conll_f1"] = np.mean(parts, axis=0)
     return result
 
 

@@ -1,6 +1,8 @@
 """CoNLL, linking and multimodal coreference scores as an `evaluate` metric; see README.md beside this file."""
 
 import json
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import datasets
 import evaluate
@@ -9,13 +11,13 @@ import numpy as np
 # `evaluate` copies the neighbours that are named here, and no others, so every module of the metric is. No comment may
 # stand behind an import: the loader takes it for an address.
 from .coreference import COLUMNS
-from .inputs import PREDICTION_KEYS, REFERENCE_KEYS, ROW_KEYS, read_partitions, read_sides
-from .linking import Links
-from .multimodal import Boxes
+from .inputs import PREDICTION_KEYS, REFERENCE_KEYS, ROW_KEYS, is_list, read_partitions, read_sides
+from .linking import read_links
+from .multimodal import read_boxes
 from .resampling import bootstrap
 from .scoring import score
 
-_NEIGHBOURS = (COLUMNS, Links, Boxes, bootstrap)
+_NEIGHBOURS = (COLUMNS, bootstrap)
 
 _DESCRIPTION = """
 Scores of multimodal coreference: MUC, B-cubed, CEAF-e, CEAF-m, LEA, BLANC, mention identification and their CoNLL
@@ -63,8 +65,8 @@ _CITATION = """
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class MultimodalCoreference(evaluate.Metric):
-    """The metric. Documents travel through Arrow as JSON, so that optional fields stay absent and spans keep their
-    length; they are checked before they are stored."""
+    """The metric. Documents travel through Arrow as JSON: typed columns would cast what must be refused (an int64
+    column stores 1.7 and True as 1), and take a span of three. They are checked before they are stored."""
 
     def _info(self) -> evaluate.MetricInfo:
         text = datasets.Value("string")
@@ -76,31 +78,32 @@ class MultimodalCoreference(evaluate.Metric):
             reference_urls=["https://aclanthology.org/P14-2006/", "https://aclanthology.org/P14-2005/"],
         )
 
-    def add_batch(self, *, predictions=None, references=None, **kwargs):
-        """Add documents; bad input is refused here, naming document and cluster."""
+    def add_batch(self, *, predictions: Any = None, references: Any = None, **kwargs: Any) -> None:
+        """Add documents. Raises ValueError for bad input, naming document and cluster, before anything is stored."""
         predicted, gold = read_sides(predictions, references, first=len(self))
-        read_partitions(predicted, gold)
+        for check in (read_partitions, read_links, read_boxes):
+            check(predicted, gold)
         super().add_batch(
             predictions=[_to_json(document, PREDICTION_KEYS) for document in predicted.documents],
             references=[_to_json(document, REFERENCE_KEYS) for document in gold.documents],
             **kwargs,
         )
 
-    def add(self, *, prediction=None, reference=None, **kwargs):
+    def add(self, *, prediction: Any = None, reference: Any = None, **kwargs: Any) -> None:
         """Add one document."""
         self.add_batch(predictions=[prediction], references=[reference], **kwargs)
 
     def _compute(
         self,
-        predictions,
-        references,
-        keep_singletons=True,
-        ks=(1, 2, 3),
-        iou_threshold=0.5,
-        n_resamples=0,
-        confidence_level=0.95,
-        seed=0,
-    ):
+        predictions: Iterable[str],
+        references: Iterable[str],
+        keep_singletons: bool = True,
+        ks: Sequence[int] = (1, 2, 3),
+        iou_threshold: float = 0.5,
+        n_resamples: int = 0,
+        confidence_level: float = 0.95,
+        seed: int = 0,
+    ) -> dict[str, float]:
         return dict(
             score(
                 [json.loads(document) for document in predictions],
@@ -116,18 +119,19 @@ class MultimodalCoreference(evaluate.Metric):
 
 
 _KEPT_OF_ROWS = ("doc_key", "entity_labels", "entity_label")
+_KEPT_OF_BOXES = ("cur_frame", "bbox", "box_labels")
 
 
-def _to_json(document: dict, keys: frozenset) -> str:
+def _to_json(document: dict[str, Any], keys: frozenset[str]) -> str:
     """What scoring reads of a document; of a dataset row's annotations, what is no picture."""
     kept = {key: document[key] for key in document if key in keys - ROW_KEYS or key in _KEPT_OF_ROWS}
-    annotations = document.get("visual_annotations")
-    if annotations is not None:
-        kept["visual_annotations"] = [{k: a[k] for k in ("cur_frame", "bbox", "box_labels")} for a in annotations]
+    annotations: Any = document.get("visual_annotations")
+    if is_list(annotations) and all(isinstance(box, dict) for box in annotations):
+        kept["visual_annotations"] = [{key: box[key] for key in _KEPT_OF_BOXES if key in box} for box in annotations]
     return json.dumps(kept, ensure_ascii=False, default=_plain)
 
 
 def _plain(value: object) -> object:
     if isinstance(value, (np.ndarray, np.generic)):
         return value.tolist()
-    raise TypeError(f"found {type(value).__name__}, expected lists, numbers and text")
+    raise ValueError(f"found {type(value).__name__}, expected lists, numbers and text")

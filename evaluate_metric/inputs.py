@@ -138,7 +138,7 @@ def _flatten(side: Side) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         _explain_clusters(side)
         per_document = [document["clusters"] for document in side.documents]
         clusters = list(chain.from_iterable(per_document))
-        counts, sizes = [len(c) for c in per_document], [len(c) for c in clusters]
+        counts, sizes = np.array([len(c) for c in per_document]), np.array([len(c) for c in clusters], dtype=np.int64)
         spans = np.array([list(map(int, m)) for c in clusters for m in c], dtype=np.int64).reshape(-1, 2)
     documents = np.repeat(np.arange(len(per_document)), counts)
     return spans, np.repeat(np.arange(len(clusters)), sizes), documents
@@ -216,6 +216,11 @@ def is_list(value: Any) -> bool:
 
 def is_integer(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """An integer or a float; neither a truth value nor NaN."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool) and value == value
 
 
 def show(value: Any) -> str:

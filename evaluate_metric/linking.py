@@ -16,11 +16,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from .coreference import harmonic, ratio
-from .inputs import NO_COUNTERPART, Side, is_integer, is_list, show
+from .inputs import NO_COUNTERPART, Side, is_integer, is_list, is_number, show
+
+VISUAL = "visual"  # what the scores of "has a visual counterpart" are called; no kind of cluster may be
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,10 @@ def read_links(predicted: Side, gold: Side) -> Links | None:
                 queries.append((i, kind, _rank(link, ranked[j], ties[i][j] if ties else None), pool))
         visual_n[i] = len(row)
     table = np.array(queries, dtype=float).reshape(-1, 4)
-    document, kind, rank, pool = table[:, 0].astype(int), table[:, 1].astype(int), table[:, 2], table[:, 3]
-    return Links(document, kind, rank, pool, names, visual, visual_n, bool(rankings), len(links))
+    numbers = table[:, :2].astype(int)
+    return Links(
+        *(numbers[:, 0], numbers[:, 1], table[:, 2], table[:, 3]), names, visual, visual_n, bool(rankings), len(links)
+    )
 
 
 def count(links: Links, ks: Sequence[int]) -> np.ndarray:
@@ -88,7 +93,7 @@ def count(links: Links, ks: Sequence[int]) -> np.ndarray:
 
 def scores(totals: np.ndarray, ks: Sequence[int], kinds: Sequence[str], ranked: bool) -> dict[str, np.ndarray]:
     """Scores from summed counts [..., columns] -> {key: [...]}; not a number where there are no queries."""
-    result = {}
+    result: dict[str, np.ndarray] = {}
     width = 3 + 2 * len(ks)
     for i, name in enumerate(("", *kinds) if ranked else ()):
         part = np.moveaxis(totals[..., i * width : (i + 1) * width], -1, 0)
@@ -96,17 +101,17 @@ def scores(totals: np.ndarray, ks: Sequence[int], kinds: Sequence[str], ranked: 
         recalls = [ratio(part[3 + j], n, np.nan) for j in range(len(ks))]
         result |= {f"{prefix}recall_at_{k}": recall for k, recall in zip(ks, recalls, strict=True)}
         result |= {f"{prefix}chance_at_{k}": ratio(part[3 + len(ks) + j], n, np.nan) for j, k in enumerate(ks)}
-        result[f"{prefix}mean_recall"] = sum(recalls) / len(ks)
+        result[f"{prefix}mean_recall"] = np.mean(recalls, axis=0)
         result[f"{prefix}mrr"] = ratio(part[1], n, np.nan)
         result[f"{prefix}mean_pool"] = ratio(part[2], n, np.nan)
         result[f"{prefix}n"] = n
     common, predicted, gold, n = np.moveaxis(totals[..., -4:], -1, 0)
     precision, recall = ratio(common, predicted), ratio(common, gold)
     return result | {
-        "linking_visual_precision": precision,
-        "linking_visual_recall": recall,
-        "linking_visual_f1": harmonic(recall, precision),
-        "linking_visual_n": n,
+        f"linking_{VISUAL}_precision": precision,
+        f"linking_{VISUAL}_recall": recall,
+        f"linking_{VISUAL}_f1": harmonic(recall, precision),
+        f"linking_{VISUAL}_n": n,
     }
 
 
@@ -147,14 +152,12 @@ def _read_rankings(predicted: Side, gold: Side) -> tuple[list | None, list | Non
                 predicted.refuse(
                     i, j, f"region {repeated} is repeated in the ranking {show(row)}; rank each region once"
                 )
-    for i, rows in enumerate(values or ()):
+    for i, (rows, ranked) in enumerate(zip(values or (), rankings or (), strict=False)):
         _check_length(predicted, gold, i, "scores", rows)
         for j, row in enumerate(rows):
             _check_scores(predicted, i, j, row)
-            if len(row) != len(rankings[i][j]):
-                predicted.refuse(
-                    i, j, f"{len(row)} scores for a ranking of {len(rankings[i][j])} regions; give one each"
-                )
+            if len(row) != len(ranked[j]):
+                predicted.refuse(i, j, f"{len(row)} scores for a ranking of {len(ranked[j])} regions; give one each")
             if any(one < other for one, other in pairwise(row)):
                 predicted.refuse(i, j, f"scores {show(row)} rise along the ranking; rankings are best first")
     return rankings, values
@@ -171,23 +174,31 @@ def _read_gold(gold: Side) -> tuple[list[list[int]], list[int | None]]:
 def _links_of_rows(gold: Side) -> tuple[list[list[int]], list[int]]:
     """Links of dataset rows: cluster and region share a label; regions are the row's visual annotations, in order."""
     links, regions = [], []
-    for i, row in enumerate(gold.documents):
-        labels, annotations = entity_labels(row), row.get("visual_annotations")
-        if labels is None or annotations is None:
-            gold.refuse(
-                i, None, "'links' is missing, and the predictions rank regions; give one region or -1 a cluster"
-            )
-        _check_length(gold, gold, i, "entity_labels", labels)
+    for i in range(len(gold.documents)):
+        labels, annotations = read_labels(
+            gold, i, "'links' is missing, and the predictions rank regions; give one region or -1 a cluster"
+        )
         boxed = [annotation["box_labels"] for annotation in annotations]
         links.append([boxed.index(n) if n not in NO_COUNTERPART and n in boxed else -1 for n in labels])
         regions.append(len(annotations))
     return links, regions
 
 
-def entity_labels(row: dict) -> list[str] | None:
-    """A dataset row's labels, under the name of either generation of the files."""
-    labels = row.get("entity_labels")
-    return row.get("entity_label") if labels is None else labels
+def read_labels(gold: Side, document: int, missing: str) -> tuple[Sequence[str | None], Sequence[dict]]:
+    """A dataset row's labels, one a cluster (either generation's name), and its annotations; refused if `missing`."""
+    row = gold.documents[document]
+    labels, annotations = row.get("entity_labels"), row.get("visual_annotations")
+    labels = row.get("entity_label") if labels is None else labels
+    if labels is None or annotations is None:
+        gold.refuse(document, None, missing)
+    _check_length(gold, gold, document, "entity_labels", labels)
+    if not is_list(annotations):
+        gold.refuse(document, None, f"'visual_annotations' is {show(annotations)}, expected a list of boxes")
+    for number, annotation in enumerate(annotations):
+        if not isinstance(annotation, dict) or "box_labels" not in annotation:
+            found = f"has the keys {', '.join(map(str, annotation))}" if isinstance(annotation, dict) else "is no dict"
+            gold.refuse(document, None, f"visual annotation {number} {found}; expected 'box_labels' among them")
+    return labels, annotations
 
 
 def _check_gold(gold: Side) -> None:
@@ -208,6 +219,8 @@ def _check_gold(gold: Side) -> None:
                 if kind is not None and not (isinstance(kind, str) and kind.isidentifier()):
                     expected = "a word such as 'name', 'pronoun' or 'noun' (None: not known)"
                     gold.refuse(i, j, f"kind {show(kind)} is not {expected}")
+                if kind == VISUAL:
+                    gold.refuse(i, j, f"kind {kind!r} is taken: linking_{kind}_* is whether there is a counterpart")
 
 
 def _check_regions(
@@ -241,7 +254,7 @@ def _check_regions(
     return pool
 
 
-def _check_length(side: Side, gold: Side, document: int, key: str, rows: object) -> None:
+def _check_length(side: Side, gold: Side, document: int, key: str, rows: Any) -> None:
     expected = len(gold.documents[document]["clusters"])
     if not is_list(rows):
         side.refuse(document, None, f"{key!r} is {show(rows)}, expected a list with one entry a gold cluster")
@@ -249,6 +262,6 @@ def _check_length(side: Side, gold: Side, document: int, key: str, rows: object)
         side.refuse(document, None, f"{key!r} has {len(rows)} entries for {expected} gold clusters; give one each")
 
 
-def _check_scores(side: Side, document: int, cluster: int, row: object) -> None:
-    if not is_list(row) or not all(isinstance(v, (int, float, np.number)) and not math.isnan(v) for v in row):
+def _check_scores(side: Side, document: int, cluster: int, row: Any) -> None:
+    if not is_list(row) or not all(is_number(value) for value in row):
         side.refuse(document, cluster, f"scores {show(row)} are not a list of numbers, one a region")

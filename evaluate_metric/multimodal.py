@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from numbers import Real
+from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from .coreference import Partitions
-from .inputs import NO_COUNTERPART, Side, is_integer, is_list, show
-from .linking import entity_labels
+from .inputs import NO_COUNTERPART, Side, is_integer, is_list, is_number, show
+from .linking import read_labels
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ def match_boxes(predicted: Boxes, gold: Boxes, iou_threshold: float) -> np.ndarr
         overlap = intersection_over_union(predicted.box[ours], gold.box[theirs])
         # The bonus puts the number of matches before their overlap.
         weight = np.where(overlap >= iou_threshold, overlap + len(ours) + len(theirs), 0)
-        for i, j in zip(*linear_sum_assignment(weight, maximize=True), strict=True):
-            if weight[i, j]:
-                match[ours[i]] = theirs[j]
+        for row, column in zip(*linear_sum_assignment(weight, maximize=True), strict=True):
+            if weight[row, column]:
+                match[ours[row]] = theirs[column]
     return match
 
 
@@ -84,10 +84,10 @@ def intersection_over_union(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _boxes_of_rows(gold: Side) -> list:
     """Boxes of dataset rows: those annotations whose label is the cluster's."""
     result = []
-    for i, row in enumerate(gold.documents):
-        labels, annotations = entity_labels(row), row.get("visual_annotations")
-        if labels is None or annotations is None:
-            gold.refuse(i, None, "'boxes' is missing, and the predictions have boxes; give a list of boxes a cluster")
+    for i in range(len(gold.documents)):
+        labels, annotations = read_labels(
+            gold, i, "'boxes' is missing, and the predictions have boxes; give a list of boxes a cluster"
+        )
         result.append(
             [[a for a in annotations if label not in NO_COUNTERPART and a["box_labels"] == label] for label in labels]
         )
@@ -120,13 +120,13 @@ def _flatten(side: Side, rows: list) -> Boxes:
     return Boxes(np.array(boxes, dtype=float).reshape(-1, 4), groups, np.array(clusters, dtype=np.int64))
 
 
-def _check_box(side: Side, document: int, cluster: int, box: object) -> tuple[int, tuple[float, ...]]:
+def _check_box(side: Side, document: int, cluster: int, box: Any) -> tuple[int, tuple[float, ...]]:
     if not isinstance(box, dict) or "bbox" not in box or not ("frame" in box or "cur_frame" in box):
         side.refuse(document, cluster, f"box {show(box)} is not {{'frame': number, 'bbox': [x1, y1, x2, y2]}}")
     frame, corners = box.get("frame", box.get("cur_frame")), box["bbox"]
-    if not is_integer(frame):
+    if frame is None or not is_integer(frame):
         side.refuse(document, cluster, f"frame {show(frame)} is not an integer")
-    if not is_list(corners) or len(corners) != 4 or not all(isinstance(c, Real) and math.isfinite(c) for c in corners):
+    if not is_list(corners) or len(corners) != 4 or not all(is_number(c) and math.isfinite(c) for c in corners):
         side.refuse(document, cluster, f"bbox {show(corners)} is not four numbers x1, y1, x2, y2")
     x1, y1, x2, y2 = map(float, corners)
     if x2 <= x1 or y2 <= y1:

@@ -7,15 +7,7 @@ from collections.abc import Mapping
 from rich.console import Group
 from rich.table import Table
 
-_METRICS = {
-    "muc": "MUC",
-    "b_cubed": "B³",
-    "ceaf_e": "CEAF-e",
-    "ceaf_m": "CEAF-m",
-    "lea": "LEA",
-    "blanc": "BLANC",
-    "mention": "mentions",
-}
+from .labels import LABELS, METRICS
 
 
 def tables(scores: Mapping[str, float]) -> Group:
@@ -33,11 +25,11 @@ def tables(scores: Mapping[str, float]) -> Group:
 
 def _coreference(scores: Mapping[str, float], prefix: str, title: str) -> Table:
     table = Table("", "precision", "recall", "F1", title=f"{title} (%)", title_justify="left")
-    for metric, name in _METRICS.items():
+    for metric, name in METRICS.items():
         keys = [f"{prefix}{metric}_{part}" for part in ("precision", "recall", "f1")]
         cells = [f"{100 * scores[key]:.2f}" for key in keys[:2]]
         table.add_row(name, *cells, _cell(scores, keys[2]), end_section=metric == "mention")
-    table.add_row("CoNLL F1", "", "", f"[bold]{_cell(scores, f'{prefix}conll_f1')}[/bold]")
+    table.add_row(LABELS["conll_f1"], "", "", f"[bold]{_cell(scores, f'{prefix}conll_f1')}[/bold]")
     return table
 
 
@@ -55,8 +47,8 @@ def _linking(scores: Mapping[str, float]) -> Table:
         table.add_row(f"{name}MRR", _cell(scores, f"{prefix}mrr"), "", str(n))
         table.add_row(f"{name}mean pool", f"{scores[f'{prefix}mean_pool']:.2f}", "", "", end_section=True)
     for part in ("precision", "recall", "f1"):
-        n = str(scores["linking_visual_n"])
-        table.add_row(f"visual {part.replace('f1', 'F1')}", _cell(scores, f"linking_visual_{part}"), "", n)
+        clusters = str(scores["linking_visual_n"])
+        table.add_row(f"visual {part.replace('f1', 'F1')}", _cell(scores, f"linking_visual_{part}"), "", clusters)
     return table
 
 

@@ -36,10 +36,9 @@ def permute(a: np.ndarray, b: np.ndarray, n_resamples: int, seed: int) -> tuple[
     """
     documents = len(a)
     rng = np.random.default_rng(seed)
-    moved = [
-        rng.integers(2, size=(rows, documents)).astype(float) @ (b - a) for rows in _chunks(n_resamples, documents)
-    ]
-    moved = np.concatenate(moved)
+    moved = np.concatenate(
+        [rng.integers(2, size=(rows, documents)).astype(float) @ (b - a) for rows in _chunks(n_resamples, documents)]
+    )
     return a.sum(axis=0) + moved, b.sum(axis=0) - moved
 
 

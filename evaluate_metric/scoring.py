@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import coreference, linking, multimodal
-from .inputs import is_integer, read_partitions, read_sides
+from .inputs import is_integer, is_number, read_partitions, read_sides
 from .resampling import bootstrap, permute
 
 
@@ -92,8 +92,10 @@ def collect(
 ) -> tuple[Statistics, ...]:
     """The per-document counts of every score; arguments as for `score`."""
     ks = _check_ks(ks)
-    if not 0 < iou_threshold <= 1:
-        raise ValueError(f"iou_threshold is {iou_threshold}, expected a number in (0, 1]")
+    if not isinstance(keep_singletons, (bool, np.bool_)):
+        raise ValueError(f"keep_singletons is {keep_singletons!r}, expected True or False")
+    if not is_number(iou_threshold) or not 0 < iou_threshold <= 1:
+        raise ValueError(f"iou_threshold is {iou_threshold!r}, expected a number in (0, 1]")
     predicted, gold = read_sides(predictions, references)
     mentions = read_partitions(predicted, gold)
     keep = (lambda p: p) if keep_singletons else coreference.without_singletons
@@ -138,7 +140,7 @@ def compare(
     _check_resampling(n_resamples, confidence_level, seed, least=1)
     if references is not None:
         references = list(references)
-        options = {"keep_singletons": keep_singletons, "ks": ks, "iou_threshold": iou_threshold}
+        options: dict[str, Any] = {"keep_singletons": keep_singletons, "ks": ks, "iou_threshold": iou_threshold}
         statistics = [collect(predictions, references, **options) for predictions in (a, b)]
     else:
         statistics = [getattr(result, "statistics", ()) for result in (a, b)]
@@ -202,6 +204,8 @@ def _is_count(key: str) -> bool:
 
 
 def _check_ks(ks: Sequence[int]) -> tuple[int, ...]:
+    if not isinstance(ks, Iterable):
+        raise ValueError(f"ks is {ks!r}, expected a list of different positive integers, such as [1, 2, 3]")
     ks = tuple(ks)
     if not ks or not all(is_integer(k) and k > 0 for k in ks) or len(set(ks)) < len(ks):
         raise ValueError(f"ks is {list(ks)}, expected different positive integers")
@@ -211,7 +215,7 @@ def _check_ks(ks: Sequence[int]) -> tuple[int, ...]:
 def _check_resampling(n_resamples: int, confidence_level: float, seed: int, least: int = 0) -> None:
     if not is_integer(n_resamples) or n_resamples < least:
         raise ValueError(f"n_resamples is {n_resamples!r}, expected an integer >= {least}")
-    if not 0 < confidence_level < 1:
-        raise ValueError(f"confidence_level is {confidence_level}, expected a number between 0 and 1, such as 0.95")
+    if not is_number(confidence_level) or not 0 < confidence_level < 1:
+        raise ValueError(f"confidence_level is {confidence_level!r}, expected a number between 0 and 1, such as 0.95")
     if not is_integer(seed) or seed < 0:
         raise ValueError(f"seed is {seed!r}, expected an integer >= 0")

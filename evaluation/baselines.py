@@ -7,12 +7,16 @@ from typing import Any
 from tiktalkcoref.evaluate_metric import Scores
 from tiktalkcoref.modeling.lexicon_tiktalkcoref import normalise
 
-from .dialogues import Dialogue
+from .dialogues import Dialogue, text_of, without_pictures
 from .predictions import Prediction, links_of, predict_dialogues, score_predictions
 
 Clusters = list[list[list[int]]]
-KEYS = ("conll_f1", "muc_f1", "b_cubed_f1", "ceaf_e_f1", "mention_f1")
-LINKING_KEYS = ("linking_recall_at_1", "linking_recall_at_2", "linking_recall_at_3", "linking_mrr")
+COREFERENCE_SCORES = ("conll_f1", "muc_f1", "b_cubed_f1", "ceaf_e_f1", "mention_f1")
+LINKING_SCORES = (
+    *(f"linking_{score}_at_{k}" for k in (1, 2, 3) for score in ("recall", "chance")),
+    "linking_mrr",
+    "linking_mean_pool",
+)
 
 
 def score_baselines(
@@ -30,7 +34,7 @@ def score_baselines(
             clusters = [rule(dialogue, mentions) for dialogue, mentions in zip(dialogues, spans, strict=True)]
             rows[f"{name}, {source}"] = _coreference(clusters, dialogues)
     learned = predict_dialogues(
-        model, processor, _without_pictures(dialogues), batch_size=batch_size, gold_mentions=True
+        model, processor, without_pictures(dialogues), batch_size=batch_size, gold_mentions=True
     )
     rows["learned clustering, gold mentions"] = _coreference([p["clusters"] for p in learned], dialogues)
     if any(row for prediction in predictions for row in prediction["gold_region_scores"]):
@@ -45,10 +49,9 @@ def singletons(dialogue: Dialogue, mentions: list[list[int]]) -> Clusters:
 
 def same_string(dialogue: Dialogue, mentions: list[list[int]]) -> Clusters:
     """Mentions of the same normalised string together."""
-    characters = [character for sentence in dialogue["sentences"] for character in sentence]
     clusters: dict[str, list[list[int]]] = {}
-    for start, end in mentions:
-        clusters.setdefault(normalise("".join(characters[start : end + 1])), []).append([start, end])
+    for mention in mentions:
+        clusters.setdefault(normalise(text_of(dialogue, mention)), []).append(mention)
     return list(clusters.values())
 
 
@@ -80,7 +83,7 @@ def _gold(dialogues: Sequence[Dialogue]) -> list[list[list[int]]]:
 def _coreference(clusters: Sequence[Clusters], dialogues: Sequence[Dialogue]) -> dict[str, float]:
     empty: dict[str, list] = {"gold_region_scores": [], "gold_regions": []}
     scores = score_predictions([{"clusters": found, **empty} for found in clusters], dialogues)
-    return {key: scores[key] for key in KEYS}
+    return {key: scores[key] for key in COREFERENCE_SCORES}
 
 
 def _linking(dialogues: Sequence[Dialogue], rank: Callable[[random.Random, int], list[float]]) -> dict[str, float]:
@@ -92,11 +95,4 @@ def _linking(dialogues: Sequence[Dialogue], rank: Callable[[random.Random, int],
             {"clusters": dialogue["clusters"], "gold_region_scores": rows, "gold_regions": links_of(dialogue)}
         )
     scores: Scores = score_predictions(predictions, dialogues)
-    return {key: scores[key] for key in LINKING_KEYS}
-
-
-def _without_pictures(dialogues: Sequence[Dialogue]) -> list[Dialogue]:
-    return [
-        {k: v for k, v in dialogue.items() if k not in ("regions", "links", "region_identities")}
-        for dialogue in dialogues
-    ]
+    return {key: scores[key] for key in LINKING_SCORES}

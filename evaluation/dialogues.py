@@ -1,24 +1,33 @@
 """Dialogues with their labels, from any form of the dataset: what a model learns from and is scored against."""
 
+import contextlib
 import hashlib
 import io
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import datasets
-from PIL import Image
+import pyarrow
+from PIL import Image, UnidentifiedImageError
 
 from tiktalkcoref.corpus.names import NO_LABELS, SPLITS
+from tiktalkcoref.corpus.prepared import check_parquet
 from tiktalkcoref.corpus.records import boxes_of_clusters
+from tiktalkcoref.files.errors import UserError
+
+from .folds import split_fold
+from .hub_names import without_waiting
 
 Dialogue = dict[str, Any]
 SAMPLE_DIALOGUES = 2000
+PICTURES = ("regions", "links", "region_identities")  # of a dialogue: what a model that only reads does without
+LABELS = ("clusters", "links", "region_identities")  # what a model is to find
 
 
-class DatasetError(ValueError):
+class DatasetError(UserError):
     """A dataset that cannot be found, opened, or used for what the recipe asks."""
 
 
@@ -43,14 +52,13 @@ def load_dialogues(dataset: str, config: str, split: str, fold: str | None = Non
 
 def load_rows(dataset: str, config: str, split: str, fold: str | None = None) -> Iterator[dict[str, Any]]:
     """The rows behind `load_dialogues`, pictures still encoded."""
-    folder = sample_folder() if dataset == "sample" else Path(dataset)
     if fold is None:
-        yield from _open(folder, dataset, config, split)
+        yield from _open(dataset, config, split)
         return
-    parts = {name: _open(folder, dataset, "all", name) for name in SPLITS}
+    parts = {name: _open(dataset, "all", name) for name in SPLITS}
     chosen = split_fold([key for rows in parts.values() for key in rows["doc_key"]], fold)[split]
     if config != "all":
-        chosen &= {key for name in SPLITS for key in _open(folder, dataset, config, name)["doc_key"]}
+        chosen &= {key for name in SPLITS for key in _open(dataset, config, name)["doc_key"]}
     yield from (row for rows in parts.values() for row in rows if row["doc_key"] in chosen)
 
 
@@ -71,29 +79,24 @@ def cache_folder() -> Path:
     return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tiktalkcoref"
 
 
-def _open(folder: Path, dataset: str, config: str, split: str) -> datasets.Dataset:
+def _open(dataset: str, config: str, split: str) -> datasets.Dataset:
     """One split with its pictures still encoded."""
+    place = f"dataset {dataset!r}, config {config!r}, split {split!r}"
+    load = _loader(dataset)
     try:
-        if folder.is_dir() and next(folder.rglob("*.parquet"), None):
-            rows = datasets.load_dataset(str(folder), config, split=split)
-        elif folder.is_dir():
-            rows = _build_from_upstream(folder, config, split)
-        elif folder.exists():
-            raise DatasetError(f"{dataset} is a file: the folder around it was expected")
-        elif re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", dataset) and not dataset.endswith((".jsonl", ".parquet")):
-            rows = _load_from_hub(dataset, config, split)
-        else:
-            raise DatasetError(
-                f"no dataset {dataset!r}: there is no such folder. Write one with `tiktalkcoref prepare`, or give a "
-                "folder with upstream's files, the Hub id of a dataset (owner/name), or `sample`"
-            )
+        rows = load(config, split)
+    except DatasetError:
+        raise
+    except (datasets.exceptions.DatasetsError, pyarrow.ArrowException, FileNotFoundError) as error:
+        raise DatasetError(
+            f"{place} cannot be read: {_reason(error)}. Write it again by `tiktalkcoref prepare`"
+        ) from error
     except ValueError as error:
-        if isinstance(error, DatasetError) or type(error) is not ValueError:
-            raise
-        # of datasets' own: no such config or split
-        raise DatasetError(f"dataset {dataset!r}, config {config!r}, split {split!r}: {error}") from error
+        if type(error) is not ValueError:
+            raise  # of the builder: names file and line
+        raise DatasetError(f"{place}: {error}") from error  # of `datasets`: no such config or split
     if not len(rows):
-        raise DatasetError(f"dataset {dataset!r}, config {config!r}, split {split!r} holds no dialogue")
+        raise DatasetError(f"{place} holds no dialogue")
     missing = [name for name in ("sentences", "clusters") if name not in rows.column_names]
     if missing:
         raise DatasetError(
@@ -101,6 +104,24 @@ def _open(folder: Path, dataset: str, config: str, split: str) -> datasets.Datas
             f"{', '.join(rows.column_names)}. Use config all, celeb or no_celeb"
         )
     return _leave_pictures_encoded(rows)
+
+
+def _loader(dataset: str) -> Callable[[str, str], datasets.Dataset]:
+    """How a dataset is read, as a function of config and split: by what its name stands for."""
+    folder = sample_folder() if dataset == "sample" else Path(dataset)
+    if folder.is_dir():
+        if not next(folder.rglob("*.parquet"), None):
+            return lambda config, split: _build_from_upstream(folder, config, split)
+        check_parquet(folder)
+        return lambda config, split: datasets.load_dataset(str(folder), config, split=split)
+    if folder.exists():
+        raise DatasetError(f"{dataset} is a file: the folder around it was expected")
+    if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", dataset) and not dataset.endswith((".jsonl", ".parquet")):
+        return lambda config, split: _load_from_hub(dataset, config, split)
+    raise DatasetError(
+        f"no dataset {dataset!r}: there is no such folder. Write one with `tiktalkcoref prepare`, or give a "
+        "folder with upstream's files, the Hub id of a dataset (owner/name), or `sample`"
+    )
 
 
 def _build_from_upstream(folder: Path, config: str, split: str) -> datasets.Dataset:
@@ -115,13 +136,21 @@ def _build_from_upstream(folder: Path, config: str, split: str) -> datasets.Data
 
 def _load_from_hub(dataset: str, config: str, split: str) -> datasets.Dataset:
     try:
-        return datasets.load_dataset(dataset, config, split=split)
+        with without_waiting() as answers:
+            return datasets.load_dataset(dataset, config, split=split)
     except (OSError, datasets.exceptions.DatasetNotFoundError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = _reason(error) if answers else "the Hub does not answer, and it is not in the local cache"
         raise DatasetError(
-            f"no folder {dataset!r} here, and the Hub dataset of that name cannot be had ({reason}). Offline, give a "
-            "folder: `tiktalkcoref prepare` writes one from upstream's files"
+            f"no folder {dataset!r} here, and the Hub dataset of that name cannot be had ({reason}). Offline, "
+            "give a folder: `tiktalkcoref prepare` writes one from upstream's files"
         ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what went wrong first: `datasets` wraps it in errors that say nothing."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _leave_pictures_encoded(rows: datasets.Dataset) -> datasets.Dataset:
@@ -161,6 +190,9 @@ def to_dialogue(row: dict[str, Any]) -> Dialogue:
         picture also `regions` (PIL images), `links` (one a cluster: index into regions, -1 for none) and
         `region_identities`. A region is the row's own crop, else the box cut from its frame. Where one box has
         neither, the dialogue has no regions at all: a link to the missing one would read as "no visual counterpart".
+
+    Raises:
+        DatasetError: a picture that is none; names the dialogue.
     """
     dialogue: Dialogue = {
         "doc_key": row.get("doc_key", ""),
@@ -170,7 +202,8 @@ def to_dialogue(row: dict[str, Any]) -> Dialogue:
         "clusters": row["clusters"],
     }
     boxes = row.get("visual_annotations") or []
-    regions = [_region(box) for box in boxes]
+    with _naming_pictures_of(dialogue):
+        regions = [_region(box) for box in boxes]
     if regions and all(region is not None for region in regions):
         dialogue["regions"] = regions
         dialogue["region_identities"] = [_celebrity(box) for box in boxes]
@@ -188,6 +221,27 @@ def frames_of(row: dict[str, Any]) -> list[tuple[Image.Image, list[tuple[int, li
     return list(frames.values())
 
 
+def without_pictures(dialogues: Iterable[Dialogue]) -> list[Dialogue]:
+    """The dialogues as a model sees them that only reads."""
+    return [{key: value for key, value in dialogue.items() if key not in PICTURES} for dialogue in dialogues]
+
+
+def without_labels(dialogues: Iterable[Dialogue]) -> list[Dialogue]:
+    """The dialogues as a model is given them that is to find the labels."""
+    return [{key: value for key, value in dialogue.items() if key not in LABELS} for dialogue in dialogues]
+
+
+def names_of(dialogues: Sequence[Dialogue]) -> list[str]:
+    """What messages call the dialogues: by `doc_key`, or by their place, counted from 1."""
+    return [f"dialogue {dialogue.get('doc_key') or number}" for number, dialogue in enumerate(dialogues, start=1)]
+
+
+def text_of(dialogue: Dialogue, span: Sequence[int]) -> str:
+    """The text of a mention [start, end], end inclusive, over the flattened sentences."""
+    characters = [character for sentence in dialogue["sentences"] for character in sentence]
+    return "".join(characters[span[0] : span[1] + 1])
+
+
 def _region(box: dict[str, Any]) -> Image.Image | None:
     region = _picture(box.get("region"))
     if region is not None:
@@ -202,41 +256,24 @@ def _region(box: dict[str, Any]) -> Image.Image | None:
 
 
 def _picture(value: Any) -> Image.Image | None:
-    """A picture as `datasets` gives it, decoded or not; opened, not yet read."""
-    if isinstance(value, dict):
-        if value.get("bytes"):
-            return Image.open(io.BytesIO(value["bytes"]))
-        if not value.get("path"):
-            return None
-        return Image.open(io.BytesIO(Path(value["path"]).read_bytes()))  # no file stays open, however many there are
-    return value
+    """A picture as `datasets` gives it, not yet decoded; its file is read and closed (a corpus has thousands)."""
+    if not isinstance(value, dict):
+        return value
+    if value.get("bytes"):
+        return Image.open(io.BytesIO(value["bytes"]))
+    return Image.open(io.BytesIO(Path(value["path"]).read_bytes())) if value.get("path") else None
+
+
+@contextlib.contextmanager
+def _naming_pictures_of(dialogue: Dialogue) -> Iterator[None]:
+    try:
+        yield
+    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise DatasetError(
+            f"dialogue {dialogue['doc_key']}: {error}: a picture was expected. Replace it, or leave out the pictures"
+        ) from error
 
 
 def _celebrity(box: dict[str, Any]) -> str | None:
     name = box.get("celebrity")
     return None if name in NO_LABELS else name
-
-
-# Cross-validation
-
-
-def split_fold(doc_keys: Sequence[str], fold: str) -> dict[str, set[str]]:
-    """The documents of one fold: `test` is the part that the fold names, `validation` a tenth of the rest.
-
-    Depends on the keys alone, not on their order, so every run and every config sees the same folds.
-    """
-    part, parts = parse_fold(fold)
-    keys = sorted(set(doc_keys), key=lambda key: hashlib.sha256(key.encode()).digest())
-    test = set(keys[part::parts])
-    rest = [key for key in keys if key not in test]
-    validation = set(rest[::10])
-    return {"test": test, "validation": validation, "train": set(rest) - validation}
-
-
-def parse_fold(fold: str) -> tuple[int, int]:
-    """`"2/5"` -> (1, 5): the number of the test part counted from 0, and how many parts there are."""
-    part, _, parts = fold.partition("/")
-    valid = part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts) and int(parts) >= 2
-    if not valid:
-        raise DatasetError(f"fold is {fold!r}: expected like 2/5, the second of five parts")
-    return int(part) - 1, int(parts)

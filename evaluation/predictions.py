@@ -1,5 +1,6 @@
 """Predictions of a model on dialogues, and their scores: what training validates with and `evaluate` reports."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,11 +9,13 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from tiktalkcoref.evaluate_metric import Scores, score
+from tiktalkcoref.files.errors import UserError
 from tiktalkcoref.files.progress import track
 from tiktalkcoref.modeling.lexicon_tiktalkcoref import normalise, query_rank
 
-from .dialogues import Dialogue
+from .dialogues import Dialogue, names_of, text_of
 
+OF_ALL = re.compile(r"linking_((?:recall|chance)_at_\d+|mrr|mean_pool|n)")  # over all kinds of clusters
 KINDS = ("name", "noun", "pronoun")  # of a cluster: of its most telling mention
 
 Prediction = dict[str, Any]
@@ -31,15 +34,21 @@ def evaluate_model(
     With several processes each predicts its share and all return the same scores, every dialogue counted once.
 
     Returns:
-        The flat keys of the metric (`conll_f1`, ...; `linking_*` where dialogues have regions and the model sees).
+        The flat keys of the metric (`conll_f1`, ...; `linking_*` where dialogues have regions and the model sees), and
+        those of `score_choices`.
     """
     predictions = predict_dialogues(model, processor, dialogues, batch_size=batch_size, accelerator=accelerator)
-    return score_predictions(predictions, dialogues)
+    scores = score_predictions(predictions, dialogues)
+    scores.update(score_choices(predictions, dialogues))
+    return scores
 
 
 def score_gold(dialogues: Sequence[Dialogue]) -> Scores:
     """The scores of perfect predictions: which keys there are, and how much there is to link."""
-    return score_predictions([gold_prediction(dialogue) for dialogue in dialogues], dialogues)
+    predictions = [gold_prediction(dialogue) for dialogue in dialogues]
+    scores = score_predictions(predictions, dialogues)
+    scores.update(score_choices(predictions, dialogues))
+    return scores
 
 
 def score_predictions(predictions: Sequence[Prediction], dialogues: Sequence[Dialogue], **options: Any) -> Scores:
@@ -55,6 +64,18 @@ def score_predictions(predictions: Sequence[Prediction], dialogues: Sequence[Dia
         for p in predictions
     ]
     return score(system, [reference(dialogue) for dialogue in dialogues], **options)
+
+
+def score_choices(predictions: Sequence[Prediction], dialogues: Sequence[Dialogue]) -> dict[str, float]:
+    """The linking scores over the dialogues with more than one region, as `linking_choice_*`; none where none has.
+
+    Where a video has a single region any ranking is right: such queries say nothing about a model.
+    """
+    pairs = [pair for pair in zip(predictions, dialogues, strict=True) if len(pair[1].get("regions", ())) > 1]
+    if not pairs:
+        return {}
+    scores = score_predictions([prediction for prediction, _ in pairs], [dialogue for _, dialogue in pairs])
+    return {f"linking_choice_{found[1]}": value for key, value in scores.items() if (found := OF_ALL.fullmatch(key))}
 
 
 def reference(dialogue: Dialogue) -> dict[str, Any]:
@@ -74,8 +95,7 @@ def links_of(dialogue: Dialogue) -> list[int]:
 
 def cluster_kind(dialogue: Dialogue, cluster: Sequence[Sequence[int]]) -> str:
     """`name`, `noun` or `pronoun`: the kind of the most telling mention."""
-    characters = [character for sentence in dialogue["sentences"] for character in sentence]
-    return KINDS[min(query_rank(normalise("".join(characters[start : end + 1]))) for start, end in cluster)]
+    return KINDS[min(query_rank(normalise(text_of(dialogue, span))) for span in cluster)]
 
 
 def predict_dialogues(
@@ -115,6 +135,12 @@ def predict_dialogues(
     return [prediction for _, prediction in sorted(found, key=lambda pair: pair[0])]
 
 
+def check_batch_size(batch_size: int) -> None:
+    """Raises ValueError for one that reads nothing."""
+    if batch_size < 1:
+        raise UserError(f"batch size is {batch_size}: 1 or more dialogues at once expected")
+
+
 def gold_prediction(dialogue: Dialogue) -> Prediction:
     """What a system without error would predict."""
     links = links_of(dialogue)
@@ -123,7 +149,7 @@ def gold_prediction(dialogue: Dialogue) -> Prediction:
 
 
 def _predict_batch(model: Any, processor: Any, dialogues: list[Dialogue], gold_mentions: bool) -> list[Prediction]:
-    batch = processor(dialogues).to(model.device)
+    batch = processor(dialogues, names=names_of(dialogues)).to(model.device)
     gold = [dialogue["clusters"] for dialogue in dialogues]
     mentions = [[span for cluster in clusters for span in cluster] for clusters in gold] if gold_mentions else None
     predictions = model.predict(batch, mentions=mentions)

@@ -11,9 +11,11 @@ from typing import Any
 import jinja2
 from PIL import Image, ImageDraw
 
+from tiktalkcoref.corpus.brackets import brackets
 from tiktalkcoref.evaluate_metric import score
+from tiktalkcoref.evaluate_metric.labels import LABELS
 
-from .dialogues import Dialogue
+from .dialogues import Dialogue, text_of
 from .predictions import Prediction, links_of
 
 TEMPLATE = Path(__file__).parent / "report.html"
@@ -23,18 +25,17 @@ PALETTE = (
 )  # fmt: skip
 MAX_SHOWN = 200  # dialogues with their text and pictures; the file stays small enough to mail
 FRAME_WIDTH, REGION_SIZE = 320, 72  # pixels of the thumbnails
-HEADLINES = {
+HEADLINES = {key: name for key, name in LABELS.items() if not key.startswith(("ceaf_m", "blanc", "multimodal"))}
+# of the table of baselines; recall beside what chance gives
+COLUMNS = {
     "conll_f1": "CoNLL F1",
-    "muc_f1": "MUC F1",
-    "b_cubed_f1": "B³ F1",
-    "ceaf_e_f1": "CEAF-e F1",
-    "lea_f1": "LEA F1",
-    "mention_f1": "mention F1",
-    "linking_recall_at_1": "link R@1",
-    "linking_recall_at_2": "link R@2",
-    "linking_recall_at_3": "link R@3",
-    "linking_mrr": "link MRR",
-    "linking_visual_f1": "has a counterpart F1",
+    "muc_f1": "MUC",
+    "b_cubed_f1": "B³",
+    "ceaf_e_f1": "CEAF-e",
+    "mention_f1": "mentions",
+    "linking_recall_at_1": "R@1",
+    "linking_chance_at_1": "chance",
+    "linking_mean_pool": "pool",
 }
 OUTCOMES = ("right region", "wrong region", "missed: none chosen", "right: none", "region chosen for none")
 
@@ -59,6 +60,9 @@ def render_report(result: dict[str, Any], shown: Sequence[Shown]) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["percent"] = lambda value: f"{100 * value:.1f}"
+    environment.filters["cell"] = lambda value, key: (
+        f"{value:.2f}" if key == "linking_mean_pool" else f"{100 * value:.1f}"
+    )
     cases = sorted(
         (_case(item) for item in shown), key=lambda case: (case["conll_f1"] + case["linked"], case["doc_key"])
     )
@@ -69,6 +73,8 @@ def render_report(result: dict[str, Any], shown: Sequence[Shown]) -> str:
             for key, name in HEADLINES.items()
             if key in result["scores"]
         ],
+        pool=result["scores"].get("linking_mean_pool", {}).get("value"),
+        columns={key: name for key, name in COLUMNS.items() if key in result["scores"]},
         confusion=_confusion(shown),
         cases=[case | {"pictures": _pictures(case["item"])} for case in cases[:MAX_SHOWN]],
         left_out=max(0, len(cases) - MAX_SHOWN),
@@ -93,7 +99,7 @@ def _case(item: Shown) -> dict[str, Any]:
             ("found", _mark(dialogue, prediction["clusters"], prediction["regions"])),
         ],
         "links": [
-            {"text": _mention(dialogue, cluster[0]), "gold": gold, "found": found, "outcome": outcome}
+            {"text": text_of(dialogue, cluster[0]), "gold": gold, "found": found, "outcome": outcome}
             for cluster, gold, found, outcome in zip(
                 dialogue["clusters"], links, prediction["gold_regions"], outcomes, strict=True
             )
@@ -131,23 +137,18 @@ def _mark(
     dialogue: Dialogue, clusters: Sequence[Sequence[Sequence[int]]], regions: Sequence[int]
 ) -> list[dict[str, Any]]:
     """One line an utterance: pieces {"open": clusters that open, "text", "close": clusters that close}."""
-    opening: dict[int, list[tuple[int, int]]] = {}
-    closing: Counter[int] = Counter()
-    for number, cluster in enumerate(clusters):
-        for start, end in cluster:
-            opening.setdefault(start, []).append((end, number))
-            closing[end] += 1
-    lines, offset = [], 0
+    marks = zip(*brackets(clusters, sum(len(sentence) for sentence in dialogue["sentences"])), strict=True)
+    lines = []
     speakers = dialogue.get("speakers") or [""] * len(dialogue["sentences"])
     for speaker, sentence in zip(speakers, dialogue["sentences"], strict=False):
         pieces = []
         for character in sentence:
+            opening, closing = next(marks)
             opened = [
-                {"colour": PALETTE[number % len(PALETTE)], "label": _label(number, regions)}
-                for _, number in sorted(opening.get(offset, ()), reverse=True)
+                {"colour": PALETTE[mention.cluster % len(PALETTE)], "label": _label(mention.cluster, regions)}
+                for mention in opening
             ]
-            pieces.append({"open": opened, "text": character, "close": closing[offset]})
-            offset += 1
+            pieces.append({"open": opened, "text": character, "close": len(closing)})
         lines.append({"speaker": speaker, "pieces": pieces})
     return lines
 
@@ -155,11 +156,6 @@ def _mark(
 def _label(number: int, regions: Sequence[int]) -> str:
     region = regions[number] if number < len(regions) else -1
     return f"{number + 1}" + (f"→{region + 1}" if region >= 0 else "")
-
-
-def _mention(dialogue: Dialogue, span: Sequence[int]) -> str:
-    characters = [character for sentence in dialogue["sentences"] for character in sentence]
-    return "".join(characters[span[0] : span[1] + 1])
 
 
 def _pictures(item: Shown) -> list[dict[str, str]]:

@@ -4,37 +4,27 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jinja2
 import yaml
 from huggingface_hub import DatasetCard, EvalResult, ModelCard, ModelCardData, RepoCard, SpaceCard
 
-if TYPE_CHECKING:
-    from .kinds import Sources
+from tiktalkcoref.evaluate_metric.labels import LABELS
+from tiktalkcoref.files.errors import UserError
+
+from .kind import Sources
 
 TEMPLATE = Path(__file__).parent.parent / "model_card.md"
 CARDS: dict[str, type[RepoCard]] = {"model": ModelCard, "dataset": DatasetCard, "space": SpaceCard}
 
 # The scores that the model-index lists, with the names that people know them by.
-HEADLINES = {
-    "conll_f1": "CoNLL F1",
-    "muc_f1": "MUC F1",
-    "b_cubed_f1": "B-cubed F1",
-    "ceaf_e_f1": "CEAF-e F1",
-    "lea_f1": "LEA F1",
-    "mention_f1": "Mention F1",
-    "linking_recall_at_1": "Linking R@1",
-    "linking_recall_at_2": "Linking R@2",
-    "linking_recall_at_3": "Linking R@3",
-    "linking_mrr": "Linking MRR",
-    "multimodal_conll_f1": "Multimodal CoNLL F1",
-}
+HEADLINES = {key: name for key, name in LABELS.items() if not key.startswith(("ceaf_m", "blanc", "linking_visual"))}
 HUB_ID = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
 
 
 def render_model_card(
-    sources: "Sources", ids: dict[str, str], config: dict[str, Any], parameters: int, examples: list[dict[str, Any]]
+    sources: Sources, ids: dict[str, str], config: dict[str, Any], parameters: int, examples: list[dict[str, Any]]
 ) -> str:
     """The model card.
 
@@ -88,14 +78,14 @@ def read_scores(path: Path) -> dict[str, Any]:
     try:
         scores = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ValueError(f"there is no {path}: `tiktalkcoref evaluate` writes scores.json") from error
+        raise UserError(f"there is no {path}: `tiktalkcoref evaluate` writes scores.json") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no JSON ({error}): `tiktalkcoref evaluate` writes scores.json") from error
+        raise UserError(f"{path} is no JSON ({error}): `tiktalkcoref evaluate` writes scores.json") from error
     if not isinstance(scores, dict) or scores.get("format") != 1:
-        raise ValueError(f"{path} is not of the format 1: evaluate again with this version of the package")
+        raise UserError(f"{path} is not of the format 1: evaluate again with this version of the package")
     missing = {"dataset", "config", "split", "dialogues", "scores"} - scores.keys()
     if missing:
-        raise ValueError(f"{path} lacks {', '.join(sorted(missing))}: `tiktalkcoref evaluate` writes scores.json")
+        raise UserError(f"{path} lacks {', '.join(sorted(missing))}: `tiktalkcoref evaluate` writes scores.json")
     return scores
 
 
@@ -106,18 +96,18 @@ def check_card(path: Path, repo_type: str) -> None:
         ValueError: there is no card, or its metadata is missing or wrong.
     """
     if not path.is_file():
-        raise ValueError(f"{path.parent.name}: there is no README.md, the card")
+        raise UserError(f"{path.parent.name}: there is no README.md, the card")
     text = path.read_text(encoding="utf-8")
     try:
         card = CARDS[repo_type](text)
     except (ValueError, TypeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path.parent.name}/README.md: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path.parent.name}/README.md: {' '.join(str(error).split())}") from error
     if len(card.data) == 0 or not card.data.to_dict():
-        raise ValueError(f"{path.parent.name}/README.md has no metadata (the YAML between --- lines at its start)")
-    if repo_type == "model":
-        for result in card.data.eval_results or []:
+        raise UserError(f"{path.parent.name}/README.md has no metadata (the YAML between --- lines at its start)")
+    if isinstance(card, ModelCard):
+        for result in getattr(card.data, "eval_results", None) or []:
             if not isinstance(result.metric_value, (int, float)) or not math.isfinite(result.metric_value):
-                raise ValueError(f"README.md: {result.metric_name} is {result.metric_value!r}, a number was expected")
+                raise UserError(f"README.md: {result.metric_name} is {result.metric_value!r}, a number was expected")
 
 
 def base_models(recipe: dict[str, Any]) -> list[str]:
@@ -129,7 +119,7 @@ def base_models(recipe: dict[str, Any]) -> list[str]:
     return [name for name in found if isinstance(name, str) and re.fullmatch(HUB_ID, name) and not Path(name).exists()]
 
 
-def _report(scores: dict[str, Any], sources: "Sources", ids: dict[str, str]) -> dict[str, Any]:
+def _report(scores: dict[str, Any], sources: Sources, ids: dict[str, str]) -> dict[str, Any]:
     """Scores with the name of their dataset: its repository if it is the one that is pushed, else its own."""
     pushed = _is_pushed(scores["dataset"], sources, ids)
     name = str(scores["dataset"])
@@ -145,7 +135,7 @@ def _report(scores: dict[str, Any], sources: "Sources", ids: dict[str, str]) -> 
     }
 
 
-def _is_pushed(dataset: Any, sources: "Sources", ids: dict[str, str]) -> bool:
+def _is_pushed(dataset: Any, sources: Sources, ids: dict[str, str]) -> bool:
     """Whether a dataset named in a recipe or in scores is the one in the dataset repository."""
     if not dataset:
         return False
@@ -183,9 +173,10 @@ def _part(report: dict[str, Any]) -> str:
     return ", ".join([report["config"], report["split"], *([f"fold {report['fold']}"] if report.get("fold") else [])])
 
 
-def _read_run(sources: "Sources", reports: list[dict[str, Any]]) -> dict[str, Any]:
+def _read_run(sources: Sources, reports: list[dict[str, Any]]) -> dict[str, Any]:
     """The recipe and the summary of the training run, from beside the model or out of the scores."""
-    folders = [sources.model, sources.model.resolve().parent]
+    model = sources.model or Path()
+    folders = [model, model.resolve().parent]
     folder = next((folder for folder in folders if (folder / "summary.json").is_file()), folders[-1])
     recipe, summary = folder / "recipe.yaml", folder / "summary.json"
     known = yaml.safe_load(recipe.read_text(encoding="utf-8")) if recipe.is_file() else {}

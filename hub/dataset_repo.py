@@ -3,12 +3,17 @@
 import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pyarrow.parquet as pq
+from datasets.info import DatasetInfosDict
+from datasets.utils.metadata import MetadataConfigs
+from huggingface_hub import DatasetCard
 
-if TYPE_CHECKING:
-    from .kinds import Sources
+from tiktalkcoref.files.errors import UserError
+from tiktalkcoref.files.progress import track
+
+from .kind import Kind, Sources
 
 PICTURE_NOTICE = (
     "The annotations are MIT; the pictures are not. They are frames of videos from Douyin, whose makers hold the "
@@ -16,21 +21,23 @@ PICTURE_NOTICE = (
 )
 
 
-def check(sources: "Sources") -> None:
-    """Refuse a folder that is not a prepared dataset, and one with pictures unless they are wanted.
+def check(sources: Sources) -> None:
+    """Refuse a folder that is not a whole prepared dataset, and one with pictures unless they are wanted.
 
     Raises:
-        ValueError: what is missing and how to make it.
+        ValueError: what is missing or damaged, and how to make it.
     """
     folder = sources.dataset
     if not (folder / "README.md").is_file() or not _tables(folder):
-        raise ValueError(
+        raise UserError(
             f"{folder} is no prepared dataset (README.md and Parquet files): "
             f"run `tiktalkcoref prepare --data-dir DATA --output-dir {folder}`, or name another folder with --dataset"
         )
+    rows = {path: _count_rows(path) for path in track(_tables(folder), "checking Parquet", total=len(_tables(folder)))}
+    _check_splits(folder, rows)
     pictures = count_pictures(folder)
     if pictures and not sources.with_pictures:
-        raise ValueError(
+        raise UserError(
             f"{folder} holds {pictures:,} pictures. {PICTURE_NOTICE} Then add --with-pictures; without one, prepare "
             "the folder again without --frames-dir and --regions-dir"
         )
@@ -51,7 +58,7 @@ def count_pictures(folder: Path) -> int:
     return count
 
 
-def build(sources: "Sources", ids: dict[str, str], folder: Path) -> None:
+def build(sources: Sources, ids: dict[str, str], folder: Path) -> list[str]:
     """Copy the tables, and the card with the repository's id in its examples."""
     for path in _tables(sources.dataset):
         target = folder / path.relative_to(sources.dataset)
@@ -60,7 +67,56 @@ def build(sources: "Sources", ids: dict[str, str], folder: Path) -> None:
     card = (sources.dataset / "README.md").read_text(encoding="utf-8")
     card = re.sub(r'(load_dataset\(")[^"]+', rf"\g<1>{ids['dataset']}", card)
     (folder / "README.md").write_text(card, encoding="utf-8")
+    return []
+
+
+def _count_rows(path: Path) -> int:
+    """The rows of a Parquet file, all of it read once: what cannot be read here cannot be loaded from the Hub."""
+    try:
+        with pq.ParquetFile(path) as file:
+            return sum(batch.num_rows for batch in file.iter_batches(batch_size=256))
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(
+            f"{path} is no Parquet file that can be read ({' '.join(str(error).split())}): prepare the dataset again"
+        ) from error
+
+
+def _check_splits(folder: Path, rows: dict[Path, int]) -> None:
+    """Hold the tables against what the card says of them: every split is there, with all its rows, and no other."""
+    data = DatasetCard.load(folder / "README.md").data
+    try:
+        configs, infos = MetadataConfigs.from_dataset_card_data(data), DatasetInfosDict.from_dataset_card_data(data)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{folder}/README.md: {error}: prepare the dataset again") from error
+    named: set[Path] = set()
+    for config, settings in configs.items():
+        for entry in settings.get("data_files", []):
+            found = [path for path in folder.glob(entry["path"]) if path in rows]
+            named.update(found)
+            info = infos.get(config)
+            split = info.splits.get(entry["split"]) if info is not None and info.splits else None
+            expected, there = (split.num_examples if split else None), sum(rows[path] for path in found)
+            if not found or expected not in (None, there):
+                raise UserError(
+                    f"{folder}: its card names {config}/{entry['split']} with {expected or 'some'} rows, the files "
+                    f"{entry['path']} have {there}: a push would delete the others; prepare the dataset again"
+                )
+    others = sorted(path.relative_to(folder).as_posix() for path in rows.keys() - named)
+    if others:
+        raise UserError(
+            f"{folder} holds {others[0]}, which is of no config in its card: prepare the dataset again, or move it away"
+        )
 
 
 def _tables(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.parquet"))
+
+
+KIND = Kind(
+    type="dataset",
+    default_name="tiktalkcoref",
+    check=check,
+    build=build,
+    unlisted=(r"README\.md", r"(all|celeb|no_celeb|textual|visual)/[a-z_]+-\d{5}-of-\d{5}\.parquet"),
+    marker="all/",
+)

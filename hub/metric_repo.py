@@ -2,24 +2,24 @@
 
 import ast
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .kinds import Sources
+from tiktalkcoref.files.errors import UserError
+
+from .kind import Kind, Sources
 
 ROOM = Path(__file__).parent.parent / "evaluate_metric"
 MODULE = "evaluate_metric"  # its name here
 FILES = ("README.md", "app.py", "requirements.txt")
 
 
-def check(sources: "Sources") -> None:
+def check(sources: Sources) -> None:
     """The metric comes with the package: nothing to check but that it is whole."""
     missing = [name for name in (f"{MODULE}.py", *FILES) if not (ROOM / name).is_file()]
     if missing:
-        raise ValueError(f"{ROOM} lacks {', '.join(missing)}: install the package again")
+        raise UserError(f"{ROOM} lacks {', '.join(missing)}: install the package again")
 
 
-def build(sources: "Sources", ids: dict[str, str], folder: Path) -> None:
+def build(sources: Sources, ids: dict[str, str], folder: Path) -> list[str]:
     """Copy the metric's module with its neighbours; it, and the examples that load it, take the repository's name.
 
     Raises:
@@ -29,10 +29,11 @@ def build(sources: "Sources", ids: dict[str, str], folder: Path) -> None:
     name = repo_id.split("/")[1]
     modules = _neighbours(MODULE)
     if name in modules or name == "app":
-        raise ValueError(f"the metric cannot be called {name}: one of its own modules has that name")
+        raise UserError(f"the metric cannot be called {name}: one of its own modules has that name")
     for file in (f"{MODULE}.py", *(f"{module}.py" for module in modules), *FILES):
         text = (ROOM / file).read_text(encoding="utf-8").replace(f'load("{MODULE}")', f'load("{repo_id}")')
         (folder / (f"{name}.py" if file == f"{MODULE}.py" else file)).write_text(text, encoding="utf-8")
+    return []
 
 
 def _neighbours(module: str) -> set[str]:
@@ -46,3 +47,17 @@ def _neighbours(module: str) -> set[str]:
                 pending += names - found
                 found |= names
     return found
+
+
+KIND = Kind(
+    type="space",
+    default_name="tiktalkcoref_metric",
+    check=check,
+    build=build,
+    unlisted=(
+        r"README\.md|app\.py|requirements\.txt|{name}\.py",
+        r"(coreference|inputs|linking|multimodal|resampling|scoring)\.py",
+    ),
+    marker="{name}.py",
+    sdk="gradio",
+)

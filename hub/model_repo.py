@@ -1,22 +1,29 @@
 """The model repository: weights, configuration, processor, code, handler, and the card with what was measured."""
 
-import importlib.util
 import json
+import math
 import re
 import shutil
 from importlib.metadata import requires
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from tiktalkcoref.files.errors import UserError
 
 from .cards import read_scores, render_model_card
+from .kind import Kind, Sources
+from .model_code import ROOM, ask_handler, check_code, named_modules, own_modules
 
-if TYPE_CHECKING:
-    from .kinds import Sources
-
-HANDLER = Path(__file__).parent.parent / "modeling" / "handler.py"
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".npy", ".npz")
 REQUIREMENTS = ("torch", "transformers", "timm", "safetensors", "pillow", "numpy")  # of the model's code
+WRITTEN = ("README.md", "handler.py", "requirements.txt")  # anew for each push
+FILES = (  # regular expressions of what else is pushed, beside the code
+    r"(config|generation_config)\.json",
+    r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json",
+    r"(processor_config|preprocessor_config)\.json",
+    r"(tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab)\.json|vocab\.txt|merges\.txt",
+    r"(sentencepiece\.bpe|spiece)\.model",
+)
 
 # What the widget offers; the answers in the card are the model's own. Invented, not from the corpus.
 EXAMPLES = {
@@ -26,102 +33,143 @@ EXAMPLES = {
 }
 
 
-def check(sources: "Sources") -> None:
-    """Refuse a folder that is no model, weights in pickles, and scores of another model.
+def check(sources: Sources) -> None:
+    """Refuse a folder that is no whole model, weights in pickles, code that is not ours, and scores of another model.
 
     Raises:
         ValueError: what was found and how to mend it.
     """
-    if sources.model is None:
-        raise ValueError("which model? name its folder with --model: what a training run or save_pretrained wrote")
-    folder = find_model(sources.model)
+    folder = find_model(sources)
     if not folder.is_dir():
-        raise ValueError(f"there is no folder {folder}: --model names what save_pretrained or a training run wrote")
-    config = _read_config(folder)
-    if config.get("model_type") != "tiktalkcoref":
-        raise ValueError(f"{folder}/config.json describes a {config.get('model_type')!r} model, not a tiktalkcoref one")
-    pickles = [path.name for path in folder.rglob("*") if path.suffix in PICKLES]
-    if pickles:
-        raise ValueError(f"{folder} holds {pickles[0]}, which can run code when it is loaded: push safetensors alone")
-    needed = {"model.safetensors or its index": ("model.safetensors", "model.safetensors.index.json")}
-    needed["the processor"] = ("processor_config.json", "preprocessor_config.json")
-    needed["the tokenizer"] = ("tokenizer.json", "tokenizer_config.json")
-    needed |= {f"{module}.py": (f"{module}.py",) for module in _modules(config)}
-    for what, names in needed.items():
-        if not any((folder / name).is_file() for name in names):
-            raise ValueError(f"{folder} lacks {what}: write it with save_pretrained of the model and of its processor")
+        raise UserError(f"there is no folder {folder}: --model names what save_pretrained or a training run wrote")
+    check_folder(folder)
+    if not sources.trust_remote_code:
+        check_code(folder)
     parameters = count_parameters(folder)
     for path in sources.scores:
         scores = read_scores(path)
         found = (scores.get("model") or {}).get("parameters")
         if found not in (None, parameters):
-            raise ValueError(
+            raise UserError(
                 f"{path} are the scores of a model with {found:,} parameters, {folder} has {parameters:,}: "
                 "evaluate this model and name its scores.json"
             )
 
 
-def build(sources: "Sources", ids: dict[str, str], folder: Path) -> None:
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that lacks a part of the model, or holds a damaged one; nothing of it is loaded or run.
+
+    Raises:
+        ValueError: which file, what was found, what to do.
+    """
+    config = _read_config(folder)
+    if config.get("model_type") != "tiktalkcoref":
+        raise UserError(f"{folder}/config.json describes a {config.get('model_type')!r} model, not a tiktalkcoref one")
+    pickles = [path.name for path in folder.rglob("*") if path.suffix in PICKLES]
+    if pickles:
+        raise UserError(f"{folder} holds {pickles[0]}, which can run code when it is loaded: push safetensors alone")
+    modules = named_modules(folder)
+    if not config.get("auto_map"):
+        raise UserError("config.json names no code (auto_map): save the model with this package's save_pretrained")
+    needed = {
+        "model.safetensors or its index": ("model.safetensors", "model.safetensors.index.json"),
+        "the processor": ("processor_config.json", "preprocessor_config.json"),
+        "the tokenizer": ("tokenizer.json", "vocab.txt"),
+        **{f"{module}.py": (f"{module}.py",) for module in sorted(modules)},
+    }
+    for what, names in needed.items():
+        if not any((folder / name).is_file() and (folder / name).stat().st_size for name in names):
+            raise UserError(f"{folder} lacks {what}: write it with save_pretrained of the model and of its processor")
+    from tiktalkcoref.modeling import checks_tiktalkcoref  # imports torch, which the other kinds do without
+
+    checks_tiktalkcoref.check_folder(folder)
+
+
+def build(sources: Sources, ids: dict[str, str], folder: Path) -> list[str]:
     """Copy the model, add handler and requirements, and render the card around what the handler answers."""
-    for path in sorted(find_model(sources.model).iterdir()):
-        if path.is_file() and not path.name.startswith(".") and path.name != "README.md":
+    model = find_model(sources)
+    own, left_out = own_modules(), []
+    for path in sorted(model.iterdir()):
+        code = path.name in own or (path.suffix == ".py" and sources.trust_remote_code)
+        if path.is_file() and (code or any(re.fullmatch(pattern, path.name) for pattern in FILES)):
             if path.suffix == ".json":
                 (folder / path.name).write_text(_without_local_paths(path), encoding="utf-8")
             else:
                 shutil.copy(path, folder)
-    shutil.copy(HANDLER, folder / "handler.py")
+        elif path.name not in (*WRITTEN, "__pycache__") and not path.name.startswith("."):
+            left_out.append(path.name + "/" * path.is_dir())
+    shutil.copy(ROOM / "handler.py", folder)
     (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in _requirements()), encoding="utf-8")
-    handler = load_handler(folder)
-    examples = [{"title": title, "text": text, "output": handler({"inputs": text})} for title, text in EXAMPLES.items()]
+    answers = ask_handler(folder, list(EXAMPLES.values()))
+    examples = [
+        {"title": title, "text": text, "output": output}
+        for (title, text), output in zip(EXAMPLES.items(), answers, strict=True)
+    ]
     card = render_model_card(sources, ids, _read_config(folder), count_parameters(folder), examples)
     (folder / "README.md").write_text(card, encoding="utf-8")
+    return [f"left out of {model}, no part of a model: {', '.join(left_out)}"] if left_out else []
 
 
-def find_model(folder: Path) -> Path:
-    """The model's own folder: the one named, or `model/` in that of a training run."""
+def find_model(sources: Sources) -> Path:
+    """The model's own folder: the one named, or `model/` in that of a training run.
+
+    Raises:
+        ValueError: none is named.
+    """
+    folder = sources.model
+    if folder is None:
+        raise UserError("which model? name its folder with --model: what a training run or save_pretrained wrote")
     return folder / "model" if (folder / "model" / "config.json").is_file() else folder
 
 
-def load_handler(folder: Path) -> Any:
-    """`EndpointHandler` of a repository folder, loaded as the serving toolkit loads it: by path, as a lone module."""
-    spec = importlib.util.spec_from_file_location("handler", folder / "handler.py")
-    module: ModuleType = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.EndpointHandler(str(folder))
-
-
 def count_parameters(folder: Path) -> int:
-    """Numbers in the weights, from the headers of the safetensors files."""
-    total = 0
-    for path in folder.glob("*.safetensors"):
-        with path.open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        for name, tensor in header.items():
-            if name != "__metadata__":
-                size = 1
-                for side in tensor["shape"]:
-                    size *= side
-                total += size
-    return total
+    """Numbers in the weights, from the headers of the safetensors files.
+
+    Raises:
+        ValueError: a file is missing, cut short, or no safetensors file.
+    """
+    paths = sorted(folder.glob("*.safetensors"))
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        shards = set(json.loads(index.read_text(encoding="utf-8")).get("weight_map", {}).values())
+        if missing := sorted(shards - {path.name for path in paths}):
+            raise UserError(f"{index} names {missing[0]}, which is not there: save the model again")
+    return sum(_count(path) for path in paths)
+
+
+def _count(path: Path) -> int:
+    """The numbers in a safetensors file, by its header, which is held against the size of the file."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = int.from_bytes(start, "little")
+        if size < 8 or length > size - 8:
+            pointer = start.startswith(b"version")
+            what = "a Git LFS pointer (`git lfs pull` fetches the file)" if pointer else "cut short, or no safetensors"
+            raise UserError(f"{path} is {what}: {size:,} bytes; save the model again")
+        try:
+            header = json.loads(file.read(length))
+            tensors = [tensor for name, tensor in header.items() if name != "__metadata__"]
+            end = max(tensor["data_offsets"][1] for tensor in tensors)
+            count = sum(math.prod(tensor["shape"]) for tensor in tensors)
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+            raise UserError(f"{path} has no header of safetensors: save the model again") from error
+    if end != size - 8 - length:
+        raise UserError(f"{path} has {size:,} bytes, {8 + length + end:,} were expected: save the model again")
+    return count
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
-        raise ValueError(f"{folder} has no config.json: --model names a folder that save_pretrained wrote")
+        raise UserError(f"{folder} has no config.json: --model names a folder that save_pretrained wrote")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {error.lineno}: no JSON ({error.msg})") from error
-
-
-def _modules(config: dict[str, Any]) -> set[str]:
-    """The code files that the configuration names."""
-    classes = list(config.get("auto_map", {}).values())
-    classes += [entry["impl"] for entry in config.get("custom_pipelines", {}).values()]
-    if not classes:
-        raise ValueError("config.json names no code (auto_map): save the model with this package's save_pretrained")
-    return {str(name).split("--")[-1].split(".")[0] for name in classes}
+        raise UserError(f"{path}, line {error.lineno}: no JSON ({error.msg})") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{path} holds no object: --model names a folder that save_pretrained wrote")
+    return config
 
 
 def _without_local_paths(path: Path) -> str:
@@ -147,7 +195,17 @@ def _without_local_paths(path: Path) -> str:
 
 
 def _requirements() -> list[str]:
-    """The package's own requirements, as far as the model's code needs them."""
-    declared = [line.split(";")[0].strip() for line in requires("tiktalkcoref") or [] if "extra ==" not in line]
+    """The package's own requirements, of whatever extra, as far as the model's code needs them."""
+    declared = [line.split(";")[0].strip() for line in requires("tiktalkcoref") or []]
     names = {re.split(r"[<>=!~ \[]", line)[0].lower(): line for line in declared}
     return [names[name] for name in REQUIREMENTS if name in names]
+
+
+KIND = Kind(
+    type="model",
+    default_name="tiktalkcoref-base",
+    check=check,
+    build=build,
+    unlisted=(*(re.escape(name) for name in WRITTEN), *FILES, r"[a-z_]+_tiktalkcoref\.py"),
+    marker="configuration_tiktalkcoref.py",
+)

@@ -1,34 +1,42 @@
 """Who is pushing, and may they: asked before anything is built, so that a refusal leaves nothing behind."""
 
+from collections.abc import Callable
+from typing import Any
+
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
-from .remote import HubError, retry, status_of
+from .retrying import HubError, retry, status_of
 
 _TOKENS = "https://huggingface.co/settings/tokens"
 
 
-def who(api: HfApi) -> dict:
-    """The account behind the token, as `whoami` describes it.
+def find_account(
+    api: HfApi, notify: Callable[[str], None], attempts: int | None = None, optional: bool = False
+) -> dict[str, Any] | None:
+    """The account behind the token, as `whoami` describes it; without a token None, if the account is `optional`.
 
     Raises:
         HubError: there is no token, or the Hub does not accept it.
     """
 
-    def ask() -> dict:
+    def ask() -> dict[str, Any] | None:
         try:
-            return api.whoami()
+            account: dict[str, Any] = api.whoami()
+            return account
         except LocalTokenNotFoundError as error:
+            if optional:
+                return None
             raise HubError(f"no Hub token found: run `hf auth login` or set HF_TOKEN ({_TOKENS})") from error
         except HfHubHTTPError as error:
             if status_of(error) == 401:
                 raise HubError(f"{api.endpoint} does not accept the token: make a new one at {_TOKENS}") from error
             raise
 
-    return retry(ask, "asking who the token belongs to")
+    return retry(ask, "asking who the token belongs to", notify=notify, attempts=attempts)
 
 
-def check_rights(account: dict, namespace: str) -> None:
+def check_rights(account: dict[str, Any], namespace: str) -> None:
     """Refuse a token that cannot write to repositories of the namespace.
 
     Raises:
@@ -51,7 +59,7 @@ def check_rights(account: dict, namespace: str) -> None:
         )
 
 
-def _grants(rights: dict, namespace: str) -> bool:
+def _grants(rights: dict[str, Any], namespace: str) -> bool:
     """Whether a fine-grained token has `repo.write` somewhere in the namespace."""
     scopes = [scope for scope in rights.get("scoped", []) if "repo.write" in scope.get("permissions", [])]
     owners = [str(scope.get("entity", {}).get("name", "")).split("/")[0] for scope in scopes]

@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.text import Text
 
 from tiktalkcoref.corpus.show import cluster_style, colour_dialogue
-from tiktalkcoref.evaluation.dialogues import Dialogue, load_dialogues
-from tiktalkcoref.evaluation.evaluate import load_model
+from tiktalkcoref.evaluation.dialogues import Dialogue, load_dialogues, without_labels
+from tiktalkcoref.evaluation.models import load_model
+from tiktalkcoref.evaluation.predictions import check_batch_size
 from tiktalkcoref.files.atomic import atomic_file
+from tiktalkcoref.files.errors import UserError
 from tiktalkcoref.files.progress import track
 from tiktalkcoref.modeling.pipeline_tiktalkcoref import TikTalkCorefPipeline
-
-LABELS = ("clusters", "links", "region_identities")
 
 
 def read_dialogues(path: Path) -> list[Dialogue]:
@@ -30,17 +30,19 @@ def read_dialogues(path: Path) -> list[Dialogue]:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text ({error}): save it as UTF-8") from error
+        raise UserError(f"{path} is not UTF-8 text ({error}): save it as UTF-8") from error
     try:
-        found = json.loads(text)
+        found = _parse(text, str(path))
         found = found if isinstance(found, list) else [found]
-    except json.JSONDecodeError:
-        found = [_parse(line, path, number) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    except ValueError:
+        # a line ends at \n alone: sentences may hold U+2028
+        lines = enumerate(text.split("\n"), start=1)
+        found = [_parse(line, f"{path}, line {number}") for number, line in lines if line.strip()]
     if not found:
-        raise ValueError(f"{path} holds no dialogue: expected JSON such as {EXAMPLE}")
+        raise UserError(f"{path} holds no dialogue: expected JSON such as {EXAMPLE}")
     for number, dialogue in enumerate(found, 1):
         if not isinstance(dialogue, dict):
-            raise ValueError(f"{path}, dialogue {number}: found {type(dialogue).__name__}, expected {EXAMPLE}")
+            raise UserError(f"{path}, dialogue {number}: found {type(dialogue).__name__}, expected {EXAMPLE}")
         for key in ("regions", "frames"):
             if isinstance(dialogue.get(key), list):
                 dialogue[key] = [path.parent / name if isinstance(name, str) else name for name in dialogue[key]]
@@ -49,15 +51,17 @@ def read_dialogues(path: Path) -> list[Dialogue]:
 
 def dataset_dialogues(dataset: str, config: str, split: str) -> list[Dialogue]:
     """Dialogues of a dataset, without their labels: the model is to find them."""
-    return [{k: v for k, v in d.items() if k not in LABELS} for d in load_dialogues(dataset, config, split)]
+    return without_labels(load_dialogues(dataset, config, split))
 
 
 def predict(model: str | Path, dialogues: Sequence[Dialogue], batch_size: int = 32) -> list[dict[str, Any]]:
     """The pipeline's results (see `TikTalkCorefPipeline`), in the order of the dialogues."""
+    check_batch_size(batch_size)
     network, processor = load_model(model)
     pipeline = TikTalkCorefPipeline(model=network, processor=processor, device=network.device)
     stream: Iterable[Dialogue] = iter(list(dialogues))
-    return list(track(pipeline(stream, batch_size=batch_size), "predicting", len(dialogues)))
+    results: Any = pipeline(stream, batch_size=batch_size)
+    return list(track(results, "predicting", len(dialogues)))
 
 
 def main(
@@ -68,14 +72,16 @@ def main(
     console: Console | None = None,
 ) -> list[dict[str, Any]]:
     """Predict; print each dialogue coloured, or with `output` write one JSON object a line."""
-    results = predict(model, dialogues, batch_size)
     if output is None:
+        results = predict(model, dialogues, batch_size)
         console = console or Console(soft_wrap=True, highlight=False)
         for dialogue, result in zip(dialogues, results, strict=True):
             for line in render(dialogue, result):
                 console.print(line)
         return results
+    # opened first: an output that cannot be written is told before the work
     with atomic_file(output) as temporary, temporary.open("w", encoding="utf-8") as file:
+        results = predict(model, dialogues, batch_size)
         for dialogue, result in zip(dialogues, results, strict=True):
             key = {"doc_key": dialogue["doc_key"]} if dialogue.get("doc_key") else {}
             file.write(json.dumps(key | {"sentences": _texts(dialogue)} | result, ensure_ascii=False) + "\n")
@@ -105,11 +111,20 @@ def _texts(dialogue: Dialogue) -> list[str]:
     return [sentence if isinstance(sentence, str) else "".join(sentence) for sentence in dialogue["sentences"]]
 
 
-def _parse(line: str, path: Path, number: int) -> Any:
+def _parse(text: str, where: str) -> Any:
     try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {number}: not JSON ({error}); expected {EXAMPLE}") from error
+        return json.loads(text, object_pairs_hook=_distinct)
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deep" if isinstance(error, RecursionError) else error
+        raise UserError(f"{where}: not JSON ({reason}); expected {EXAMPLE}") from error
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    twice = next((key for number, key in enumerate(keys) if key in keys[:number]), None)
+    if twice is not None:
+        raise UserError(f"the key {twice!r} stands twice in one object")
+    return dict(pairs)
 
 
 EXAMPLE = '{"sentences": ["这个男生认识她吗", "可以"], "speakers": ["A", "B"]}'

@@ -9,16 +9,32 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import BertConfig, ChineseCLIPConfig, ChineseCLIPModel
+from transformers import BertConfig, ChineseCLIPModel, PretrainedConfig
 
-__all__ = ["convert_config", "convert_weights"]
+from .configuration_tiktalkcoref import SettingsError
+from .encoders_tiktalkcoref import image_settings, special_tokens
+
+__all__ = ["read_checkpoint"]
 
 ARCHITECTURE = "vit_base_patch16_clip_quickgelu_224"  # any size of it: model_args say which
 NORMALISATION = ("image_mean", "image_std")
 
 
-def convert_config(config: ChineseCLIPConfig, preprocessor: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a TikTalkCorefConfig that say what the checkpoint's say."""
+def read_checkpoint(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The fields of a TikTalkCorefConfig that say what the checkpoint's say, and its weights under our names.
+
+    Raises:
+        OSError: The checkpoint cannot be had. ValueError: it is no Chinese-CLIP checkpoint.
+    """
+    found = PretrainedConfig.get_config_dict(name)[0].get("model_type")
+    if found != "chinese_clip":
+        raise SettingsError(f"{name} holds a model of type {found!r}: expected 'chinese_clip'; see from_encoders.")
+    clip = ChineseCLIPModel.from_pretrained(name, dtype=torch.float32)
+    return {**_convert_config(clip.config, image_settings(name)), **special_tokens(name)}, _convert_weights(clip)
+
+
+def _convert_config(config: Any, preprocessor: dict[str, Any]) -> dict[str, Any]:
+    """A ChineseCLIPConfig (whose parts transformers does not type) as fields of a TikTalkCorefConfig."""
     text, vision = config.text_config.to_dict(), config.vision_config
     text = {name: value for name, value in text.items() if name not in ("model_type", "architectures", "dtype")}
     return {
@@ -44,7 +60,7 @@ def convert_config(config: ChineseCLIPConfig, preprocessor: dict[str, Any]) -> d
     }
 
 
-def convert_weights(clip: ChineseCLIPModel) -> dict[str, Tensor]:
+def _convert_weights(clip: ChineseCLIPModel) -> dict[str, Tensor]:
     """The checkpoint's weights under the names of TikTalkCorefModel."""
     weights = {f"text_encoder.{name}": value for name, value in clip.text_model.state_dict().items()}
     weights |= {f"vision_encoder.{name}": value for name, value in _vision_weights(clip).items()}

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .batch_tiktalkcoref import DialogueBatch
 from .lexicon_tiktalkcoref import PAIR_KINDS, PERSONS, contains, normalise, person
 
 __all__ = ["ClusteringHead", "Mentions", "antecedents_of", "close_clusters", "clustering_loss", "describe_mentions"]
@@ -136,11 +137,9 @@ class ClusteringHead(nn.Module):
         return full.index_put((row, column), score.float())
 
 
-def describe_mentions(spans: list[list], characters: list[list[str]], utterance: Tensor, speaker: Tensor) -> Mentions:
-    """The mentions of each dialogue, as inclusive spans, with what their strings and places say.
-
-    `utterance` and `speaker` are [B, C]; strings are compared in normalised form.
-    """
+def describe_mentions(spans: list[list], batch: DialogueBatch) -> Mentions:
+    """The mentions of each dialogue, as inclusive spans, with what their normalised strings and places say."""
+    characters, utterance, speaker = batch.characters, batch.character_utterance, batch.character_speaker
     device = utterance.device
     rows = [(number, *span) for number, found in enumerate(spans) for span in sorted({tuple(span) for span in found})]
     index = torch.tensor(rows, dtype=torch.long, device=device).reshape(-1, 3)
@@ -253,9 +252,9 @@ def close_clusters(antecedents: Tensor, scores: Tensor, threshold: float) -> lis
         return list(range(count))
     best, column = scores.max(1)
     chosen = antecedents.gather(1, column[:, None]).squeeze(1)
-    chosen = torch.where(best.sigmoid() > threshold, chosen, -1).tolist()
+    chosen = torch.where(best.sigmoid() > threshold, chosen, -1)
     cluster = list(range(count))
-    for mention, antecedent in enumerate(chosen):  # antecedents come first, so their cluster is known
+    for mention, antecedent in enumerate(chosen.tolist()):  # antecedents come first, so their cluster is known
         if antecedent >= 0:
             cluster[mention] = cluster[antecedent]
     return cluster

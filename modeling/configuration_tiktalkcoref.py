@@ -18,11 +18,21 @@ VISION_DEFAULTS = {
     "image_mean": [0.48145466, 0.4578275, 0.40821073],
     "image_std": [0.26862954, 0.26130258, 0.27577711],
 }
+LARGEST = 10_000_000  # of any whole number: more is damage, or would not fit into any memory
+LARGEST_COUNT = 1_000  # of layers, heads and labels, which are built one by one
+MOST_PIXELS = 4096  # on a side
+COUNTS = ("layer", "depth", "heads", "labels", "experts")  # what the names of such numbers hold
 CHOICES = {
     "end_starts": ("gold", "predicted", "all"),
     "clustering_loss": ("bce", "marginal"),
     "linking_negatives": ("batch", "video"),
 }
+
+
+class SettingsError(ValueError):
+    """A field of a configuration, processor or checkpoint that is wrong: what was found, and what was expected."""
+
+    for_user = True  # not an error of the program: see tiktalkcoref.files.errors
 
 
 class TikTalkCorefConfig(PretrainedConfig):
@@ -103,6 +113,9 @@ class TikTalkCorefConfig(PretrainedConfig):
         initializer_range: float = 0.02,
         **kwargs: Any,
     ) -> None:
+        for name, given in (("text_config", text_config), ("vision_config", vision_config), ("config", kwargs)):
+            if isinstance(given, dict):
+                _check_sizes(given, name)
         self.text_config = _text_config(text_config)
         self.vision_config = _vision_config(vision_config)
         self.projection_dim = projection_dim
@@ -143,17 +156,30 @@ class TikTalkCorefConfig(PretrainedConfig):
     def _check(self) -> None:
         for name in ("projection_dim", "mention_hidden_size", "pair_hidden_size", "max_mention_length",
                      "antecedent_top_k", "max_title_length", "max_speakers"):  # fmt: skip
-            _require(self, name, lambda value: _is_integer(value) and value >= 1, "a whole number of at least 1")
+            _require(
+                self,
+                name,
+                lambda value: _is_integer(value) and 1 <= value <= LARGEST,
+                "a whole number of at least 1",
+            )
         for name in ("mention_threshold", "antecedent_threshold"):
             _require(self, name, lambda value: 0 < value < 1, "a probability between 0 and 1, both excluded")
         _require(self, "dropout", lambda value: 0 <= value < 1, "at least 0 and below 1")
         for name in ("start_weight", "end_weight", "clustering_weight", "linking_weight"):
             _require(self, name, lambda value: 0 <= value < float("inf"), "a finite number of at least 0")
         _require(self, "max_mentions_per_character", lambda value: value > 0, "above 0")
-        _require(self, "max_query_length", lambda value: _is_integer(value) and value >= 3, "at least 3 tokens")
+        _require(
+            self, "max_query_length", lambda value: _is_integer(value) and 3 <= value <= LARGEST, "at least 3 tokens"
+        )
+        _require(self, "initializer_range", lambda value: 0 <= value < float("inf"), "a finite number of at least 0")
+        _require(self, "logit_scale_init_value", lambda value: abs(value) < float("inf"), "a finite number")
+        for name in ("cls_token_id", "sep_token_id", "pad_token_id"):
+            _require(
+                self, name, lambda value: value is None or (_is_integer(value) and value >= 0), "a token id or None"
+            )
         for name, choices in CHOICES.items():
             _require(self, name, lambda value, choices=choices: value in choices, f"one of {', '.join(choices)}")
-        _require(self, "window_size", lambda value: _is_integer(value) and value >= 8, "at least 8 tokens")
+        _require(self, "window_size", lambda value: _is_integer(value) and 8 <= value <= LARGEST, "at least 8 tokens")
         _require(
             self,
             "window_stride",
@@ -162,12 +188,12 @@ class TikTalkCorefConfig(PretrainedConfig):
         )
         longest = getattr(self.text_config, "max_position_embeddings", None)
         if longest and longest > 0 and self.window_size > longest:
-            raise ValueError(
+            raise SettingsError(
                 f"window_size is {self.window_size}, but the text encoder ({self.text_config.model_type}) reads at "
                 f"most {longest} tokens: set window_size to {longest} or less."
             )
         if self.query_title and not self.use_title:
-            raise ValueError(
+            raise SettingsError(
                 "query_title is true but use_title is false: the title is not in the input; set use_title."
             )
 
@@ -176,44 +202,74 @@ def _text_config(value: PretrainedConfig | dict[str, Any] | None) -> PretrainedC
     if isinstance(value, PretrainedConfig):
         return value
     if value is not None and not isinstance(value, dict):
-        raise ValueError(f"text_config is {value!r}: expected a config object or its dict.")
+        raise SettingsError(f"text_config is {value!r}: expected a config object or its dict.")
     value = dict(value or {})
     model_type = value.pop("model_type", "bert")
     if model_type not in CONFIG_MAPPING:
         import transformers
 
-        raise ValueError(
+        raise SettingsError(
             f"text_config names the model type {model_type!r}, which transformers {transformers.__version__} does not "
             "know: correct the name, or upgrade transformers to a version that has it."
         )
-    return AutoConfig.for_model(model_type, **value)
+    try:
+        return AutoConfig.for_model(model_type, **value)
+    except Exception as error:  # each architecture has checks of its own
+        raise SettingsError(f"text_config does not describe a {model_type}: {' '.join(str(error).split())}") from error
 
 
 def _vision_config(value: dict[str, Any] | None) -> dict[str, Any] | None:
     if value is None:
         return None
     if not isinstance(value, dict) or not isinstance(value.get("architecture"), str):
-        raise ValueError(
+        raise SettingsError(
             f"vision_config is {value!r}: expected a dict with at least `architecture`, the name of a timm model, "
             "or None for a text-only model."
         )
     unknown = set(value) - {"architecture", "layer_norm_eps", *VISION_DEFAULTS}
     if unknown:
-        raise ValueError(
+        raise SettingsError(
             f"vision_config has unknown fields {sorted(unknown)}: expected architecture, layer_norm_eps and "
             f"{', '.join(VISION_DEFAULTS)}; arguments of the timm model belong into model_args."
         )
     result = {**VISION_DEFAULTS, **value}
-    if not _is_integer(result["image_size"]) or result["image_size"] < 1:
-        raise ValueError(f"vision_config.image_size is {result['image_size']!r}: expected a whole number of pixels.")
+    if not _is_integer(result["image_size"]) or not 1 <= result["image_size"] <= MOST_PIXELS:
+        raise SettingsError(
+            f"vision_config.image_size is {result['image_size']!r}: expected a whole number of pixels, at most "
+            f"{MOST_PIXELS}."
+        )
     for name in ("image_mean", "image_std"):
-        if len(result[name]) != 3:
-            raise ValueError(f"vision_config.{name} is {result[name]!r}: expected three numbers, one a colour channel.")
+        values = result[name]
+        if not isinstance(values, list | tuple) or len(values) != 3 or not all(map(_is_number, values)):
+            raise SettingsError(f"vision_config.{name} is {values!r}: expected three numbers, one a colour channel.")
+    if not isinstance(result["model_args"], dict):
+        raise SettingsError(f"vision_config.model_args is {result['model_args']!r}: expected a dict.")
     return result
+
+
+def _check_sizes(values: dict[str, Any], where: str) -> None:
+    """Refuse numbers that no model has, before anything is built of that size."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            _check_sizes(value, f"{where}.{name}")
+        elif isinstance(value, int | float) and not abs(value) < float("inf"):
+            raise SettingsError(f"{where}.{name} is {value!r}: expected a finite number.")
+        elif _is_integer(value):
+            counts = isinstance(name, str) and any(part in name for part in COUNTS)
+            largest = LARGEST_COUNT if counts else LARGEST
+            least = 0 if counts or str(name).endswith("_size") else -LARGEST
+            if not least <= value <= largest:
+                raise SettingsError(
+                    f"{where}.{name} is {value:,}: expected at least {max(least, 0)} and at most {largest:,}."
+                )
 
 
 def _is_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
 
 
 def _require(config: TikTalkCorefConfig, name: str, is_valid: Any, expected: str) -> None:
@@ -223,4 +279,4 @@ def _require(config: TikTalkCorefConfig, name: str, is_valid: Any, expected: str
     except TypeError:
         valid = False
     if not valid:
-        raise ValueError(f"{name} is {value!r}: expected {expected}.")
+        raise SettingsError(f"{name} is {value!r}: expected {expected}.")

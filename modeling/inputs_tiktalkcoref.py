@@ -5,7 +5,8 @@ A dialogue is a dictionary:
     sentences          list[str], or list[list[str]] with one entry a character (or token); one sentence an utterance
     speakers           list[str], one an utterance; without it the utterances alternate between two speakers
     title              str or None, context only
-    regions            list of head pictures: PIL images, numpy arrays [H, W, 3] uint8, or paths
+    regions            list of head pictures: PIL images, numpy arrays [H, W, 3] uint8, or paths; a list of pictures in
+                       the place of one shows one person several times, and counts as one region
     frames, boxes      instead of regions: pictures, and {"frame": index, "bbox": [x1, y1, x2, y2] in pixels} a region
     clusters           labels: a list of clusters, each a list of [start, end], token offsets, end inclusive
     links              labels: a cluster's region, as an index into the regions, -1 for none
@@ -17,6 +18,7 @@ Everything that is wrong with one raises `DialogueError`, a `ValueError` that na
 
 import difflib
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,11 +38,14 @@ KEYS = (
     "region_identities",
     "doc_key",
 )
+DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")  # Pillow's names of grey pictures of more than 8 bits
 MAX_PIXELS = 64_000_000  # twice an 8K frame; a larger picture is taken for a decompression bomb
 
 
 class DialogueError(ValueError):
     """A dialogue that cannot be read; the message says where, what was found, and what to do."""
+
+    for_user = True  # not an error of the program: see tiktalkcoref.files.errors
 
 
 @dataclass
@@ -102,7 +107,7 @@ def read_labels(dialogue: Mapping, n_units: int, n_regions: int | None, where: s
     Raises:
         DialogueError: labels that are missing, outside the dialogue, or of another length than what they label.
     """
-    clusters = dialogue.get("clusters")
+    clusters: Any = dialogue.get("clusters")
     if not _is_list(clusters):
         raise DialogueError(
             f"{where}: clusters: found {_a(clusters)}, expected a list of clusters, each a list of [start, end] token "
@@ -112,7 +117,7 @@ def read_labels(dialogue: Mapping, n_units: int, n_regions: int | None, where: s
         [_read_span(span, n_units, f"{where}: clusters[{i}][{j}]") for j, span in enumerate(cluster)]
         for i, cluster in enumerate(clusters)
     ]
-    labels = {"clusters": checked, "links": None, "region_identities": None}
+    labels: dict[str, Any] = {"clusters": checked, "links": None, "region_identities": None}
     if n_regions is None:
         return labels
     links = dialogue.get("links")
@@ -135,12 +140,14 @@ def read_labels(dialogue: Mapping, n_units: int, n_regions: int | None, where: s
     return labels
 
 
-def read_regions(dialogue: Mapping, where: str = "dialogue") -> list[Image.Image]:
+def read_regions(dialogue: Mapping, where: str = "dialogue") -> list[list[Image.Image]]:
     """Load the regions of a dialogue as RGB images, in order: its `regions`, or its `boxes` cut from its `frames`.
 
+    Returns:
+        the pictures of each region: one, or several where the region is given as a list of pictures.
     Raises:
         DialogueError: both ways at once, boxes without frames, a picture that cannot be read, has no pixels or more
-            than MAX_PIXELS of them, a box that is empty or leaves its frame.
+            than MAX_PIXELS of them, a region without pictures, a box that is empty or leaves its frame.
     """
     regions, frames, boxes = (_read_list(dialogue, key, where) for key in ("regions", "frames", "boxes"))
     if regions and (frames or boxes):
@@ -148,15 +155,23 @@ def read_regions(dialogue: Mapping, where: str = "dialogue") -> list[Image.Image
     if boxes and not frames:
         raise DialogueError(f"{where}: {len(boxes)} boxes but no frames to cut them from; give frames too, or regions.")
     if regions:
-        return [open_picture(region, f"{where}: regions[{i}]") for i, region in enumerate(regions)]
+        return [_open_region(region, f"{where}: regions[{i}]") for i, region in enumerate(regions)]
     pictures: dict[int, Image.Image] = {}
     crops = []
     for i, box in enumerate(boxes):
         number = _frame_of(box, len(frames), f"{where}: boxes[{i}]")
         if number not in pictures:
             pictures[number] = open_picture(frames[number], f"{where}: frames[{number}]")
-        crops.append(_crop(pictures[number], box["bbox"], number, f"{where}: boxes[{i}]"))
+        crops.append([_crop(pictures[number], box["bbox"], number, f"{where}: boxes[{i}]")])
     return crops
+
+
+def _open_region(region: Any, where: str) -> list[Image.Image]:
+    if not _is_list(region):
+        return [open_picture(region, where)]
+    if not region:
+        raise DialogueError(f"{where}: found an empty list, expected a picture, or a list of at least one.")
+    return [open_picture(picture, f"{where}[{i}]") for i, picture in enumerate(region)]
 
 
 def open_picture(picture: Any, where: str = "picture") -> Image.Image:
@@ -183,14 +198,37 @@ def open_picture(picture: Any, where: str = "picture") -> Image.Image:
         raise DialogueError(f"{where}: {name} is {width} x {height}: it has no pixels.")
     try:
         # the size was read from the header: only now is the picture decoded
-        return ImageOps.exif_transpose(picture).convert("RGB")
+        turned = ImageOps.exif_transpose(picture)
+        return (turned if turned.mode not in DEEP_MODES else _in_eight_bits(turned, where, name)).convert("RGB")
+    except DialogueError:
+        raise
     except (OSError, SyntaxError, ValueError) as error:
         raise DialogueError(f"{where}: cannot read {name}: {error}.") from error
 
 
+def _in_eight_bits(picture: Image.Image, where: str, name: str) -> Image.Image:
+    """A grey picture of 16 or 32 bits or of floats, scaled by the range of its type (which Pillow would clip)."""
+    values = np.asarray(picture)
+    low, high = float(values.min()), float(values.max())
+    if np.issubdtype(values.dtype, np.floating):
+        top = 1.0 if high <= 1 else 255.0
+    else:
+        top = 255.0 if picture.mode == "I" and high <= 255 else 65_535.0 if high <= 65_535 else 2_147_483_647.0
+    if not 0 <= low <= high <= top:  # NaN too
+        raise DialogueError(
+            f"{where}: {name} holds values from {low:g} to {high:g} in mode {picture.mode}; expected 0 to 1, 0 to 255, "
+            "or the range of unsigned integers: scale it first."
+        )
+    return Image.fromarray((values.astype(np.float32) * (255 / top)).round().astype(np.uint8))
+
+
 def _from_path(path: str | os.PathLike, where: str) -> Image.Image:
     try:
+        if stat.S_IFMT(os.stat(path).st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
+            raise DialogueError(f"{where}: {os.fspath(path)!r} is a pipe, socket or device, expected a picture file.")
         return Image.open(path)
+    except DialogueError:
+        raise
     except FileNotFoundError as error:
         raise DialogueError(f"{where}: no such file: {os.fspath(path)!r}.") from error
     except UnidentifiedImageError as error:

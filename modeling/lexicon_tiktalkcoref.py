@@ -7,8 +7,9 @@ nor number on nouns, can show.
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 
-__all__ = ["PAIR_KINDS", "PERSONS", "contains", "normalise", "person", "query_rank"]
+__all__ = ["PAIR_KINDS", "PERSONS", "contains", "is_blank", "normalise", "person", "query_rank"]
 
 PERSONS = ("none", "first", "second", "third", "other")
 PAIR_KINDS = ("pronoun_pronoun", "entity_pronoun", "match", "contains", "other")
@@ -71,6 +72,12 @@ def normalise(text: str) -> str:
     """Full-width forms folded, lower case, no white space or zero-width characters: what strings are compared by."""
     folded = unicodedata.normalize("NFKC", text).lower()
     return "".join(c for c in folded if not c.isspace() and unicodedata.category(c) != "Cf")
+
+
+@lru_cache(maxsize=65536)  # asked for every character of every dialogue
+def is_blank(text: str) -> bool:
+    """Whether a character (or token) shows nothing: white space, zero-width characters."""
+    return not normalise(text)
 
 
 def person(text: str) -> int:

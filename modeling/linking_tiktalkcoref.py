@@ -8,26 +8,33 @@ states in the dialogue, let in through a gate g that starts at 0. So a model fro
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .batch_tiktalkcoref import DialogueBatch, Spans
 from .configuration_tiktalkcoref import TikTalkCorefConfig
 from .lexicon_tiktalkcoref import normalise, query_rank
+from .precision_tiktalkcoref import exact, in_full_precision
 
 __all__ = [
     "LinkingHead",
+    "LinkingTargets",
     "assign_regions",
     "build_queries",
     "cluster_contexts",
     "link_targets",
     "linking_loss",
+    "mean_pictures",
     "query_tokens",
     "title_tokens",
 ]
 
-MAX_SCALE = 100.0  # CLIP's own bound on the inverse temperature
+MAX_LOGIT_SCALE = math.log(100.0)  # CLIP's own bound on the inverse temperature
 
 
 class LinkingHead(nn.Module):
@@ -52,15 +59,45 @@ class LinkingHead(nn.Module):
         self.null_cosine = nn.Parameter(torch.tensor(0.0))  # a region must be nearer than this, for an average cluster
 
     def forward(self, queries: Tensor, context: Tensor, regions: Tensor) -> tuple[Tensor, Tensor]:
-        """Projected queries [K, P], contexts [K, 2H], projected regions [R, P] -> logits [K, R] and of none [K]."""
+        """Projected queries [K, P], contexts [K, 2H], projected regions [R, P] -> logits [K, R] and of none [K].
+
+        Both in fp32, under autocast too: at a scale of 100, bf16 knows steps of half a logit.
+        """
         clusters = self.embed(queries, context)
-        scale = self.logit_scale.float().exp().clamp(max=MAX_SCALE)
-        logits = scale * clusters @ F.normalize(regions.float(), dim=-1).T
-        return logits, scale * self.null_cosine + self.null_score(context).squeeze(-1).float()
+        null_score = self.null_score(context).squeeze(-1)
+        with in_full_precision(clusters):
+            scale = self._scale()
+            return scale * clusters @ F.normalize(
+                regions.float(), dim=-1
+            ).T, scale * self.null_cosine + null_score.float()
 
     def embed(self, queries: Tensor, context: Tensor) -> Tensor:
         """Projected queries [K, P] and contexts [K, 2H] -> the clusters' embeddings [K, P], of length 1."""
-        return F.normalize((queries + self.context_gate * self.context_projection(context)).float(), dim=-1)
+        projected = self.context_projection(context)
+        with in_full_precision(queries):
+            return F.normalize(queries.float() + self.context_gate.float() * projected.float(), dim=-1)
+
+    def scalars(self) -> list[nn.Parameter]:
+        """The parameters of one number each, which want a learning rate of their own."""
+        return [self.logit_scale, self.context_gate, self.null_cosine]
+
+    @torch.no_grad()
+    def start_null(self, cosines: Tensor) -> None:
+        """Start the option "none" at the mean cosine of clusters and regions of one video.
+
+        Then none is as likely as a region at first: far below it would never be taken and fill the loss of every
+        cluster without counterpart, far above it would drown the regions.
+        """
+        if cosines.numel():
+            self.null_cosine.fill_(cosines.float().mean())
+
+    def _scale(self) -> Tensor:
+        """The inverse temperature. In training the parameter itself is bounded, so that a gradient still reaches it."""
+        if not self.training:
+            return self.logit_scale.float().clamp(max=MAX_LOGIT_SCALE).exp()
+        with torch.no_grad():
+            self.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+        return self.logit_scale.float().exp()
 
 
 def query_tokens(
@@ -84,14 +121,7 @@ def query_tokens(
     return [cls, *query[: longest - 2], sep]
 
 
-def build_queries(
-    clusters: dict[int, list[list]],
-    input_ids: Tensor,
-    token_speaker: Tensor,
-    character_index: Tensor,
-    characters: list[list[str]],
-    config: TikTalkCorefConfig,
-) -> list[list[int]]:
+def build_queries(clusters: dict[int, list], batch: DialogueBatch, config: TikTalkCorefConfig) -> list[list[int]]:
     """The query's token ids for each cluster of some dialogues of a batch, by dialogue number.
 
     A character that the tokenizer splits into several pieces gives its last one.
@@ -104,11 +134,11 @@ def build_queries(
     special = (config.cls_token_id, config.sep_token_id, config.max_query_length)
     queries = []
     for number, found in clusters.items():
-        text, index = characters[number], character_index[number]
-        tokens = input_ids.flatten()[index.clamp(min=0)].tolist()
-        title = []
+        text, index = batch.characters[number], batch.character_index[number]
+        tokens = batch.input_ids.flatten()[index.clamp(min=0)].tolist()
+        title: list[int] = []
         if config.query_title:
-            title = title_tokens(int(index[0]), input_ids, token_speaker, config.sep_token_id)
+            title = title_tokens(int(index[0]), batch.input_ids, batch.token_speaker, config.sep_token_id)
         for cluster in found:
             mentions = [("".join(text[start : end + 1]), tokens[start : end + 1]) for start, end in cluster]
             queries.append(query_tokens(mentions, title, config.query_separator_ids, *special))
@@ -137,27 +167,56 @@ def cluster_contexts(states: Tensor, clusters: dict[int, list[list]]) -> tuple[T
     return sums / counts.to(sums.dtype), owners
 
 
-def link_targets(
-    clusters: list[list], links: list[list[int] | None], regions: list[int], where: str = "dialogue"
-) -> list[list[int] | None]:
-    """Links checked against clusters and regions; None for a dialogue that trains nothing: no regions, or no link."""
-    targets: list[list[int] | None] = []
-    for number, (found, linked, count) in enumerate(zip(clusters, links, regions, strict=True)):
+def mean_pictures(features: Tensor, region: Tensor, count: int) -> Tensor:
+    """Projected pictures [Q, P], and the region of each, [Q] -> the mean embedding of each of `count` regions."""
+    embedded = F.normalize(features.float(), dim=-1)
+    sums = embedded.new_zeros((count, embedded.shape[1])).index_add(0, region, embedded)
+    return sums / torch.bincount(region, minlength=count)[:, None]
+
+
+@dataclass
+class LinkingTargets:
+    """What the linking loss compares with, over the dialogues that train linking.
+
+    Attributes:
+        clusters: by dialogue number.
+        link: region of each of the K clusters, an index into the R' regions of these dialogues, -1 for none.
+        identity: of each of the R' regions, a number a known person, -1 unknown.
+    """
+
+    clusters: dict[int, list]
+    link: list[int]
+    identity: list[int]
+
+
+def link_targets(batch: DialogueBatch, clusters: Spans, links: list[list[int] | None]) -> LinkingTargets:
+    """Links checked against clusters and regions; a dialogue without regions, or without any link, trains nothing."""
+    targets = LinkingTargets({}, [], [])
+    names: dict[str, int] = {}
+    for number, (found, linked, count) in enumerate(zip(clusters, links, batch.region_counts(), strict=True)):
         if linked is None or count == 0:
-            targets.append(None)
             continue
-        if len(linked) != len(found):
-            raise ValueError(
-                f"{where} {number} of the batch has {len(found)} clusters but {len(linked)} links: expected one link a "
-                "cluster, -1 for none."
-            )
-        if any(not -1 <= link < count for link in linked):
-            raise ValueError(
-                f"{where} {number} of the batch links a cluster to region {max(linked)}, but has {count} regions: "
-                f"expected an index from 0 to {count - 1}, or -1 for none."
-            )
-        targets.append(list(linked) if max(linked, default=-1) >= 0 else None)
+        _check_links(linked, len(found), count, f"dialogue {number + 1} of the batch")
+        if max(linked, default=-1) < 0:
+            continue
+        offset = len(targets.identity)
+        people = (batch.region_identities[number] if batch.region_identities else None) or [None] * count
+        targets.clusters[number] = found
+        targets.link += [region + offset if region >= 0 else -1 for region in linked]
+        targets.identity += [names.setdefault(name, len(names)) if name else -1 for name in people]
     return targets
+
+
+def _check_links(links: list[int], clusters: int, regions: int, where: str) -> None:
+    if len(links) != clusters:
+        raise ValueError(
+            f"{where} has {clusters} clusters but {len(links)} links: expected one link a cluster, -1 for none."
+        )
+    if any(not -1 <= link < regions for link in links):
+        raise ValueError(
+            f"{where} links a cluster to region {max(links)}, but has {regions} regions: expected an index from 0 to "
+            f"{regions - 1}, or -1 for none."
+        )
 
 
 def linking_loss(
@@ -217,7 +276,7 @@ def assign_regions(log_regions: Tensor, log_null: Tensor) -> list[int]:
     Args:
         log_regions: [K, R] log-probabilities. log_null: [K].
     """
-    gain = (log_regions - log_null[:, None]).double().clamp(min=0).cpu().numpy()
+    gain = exact(log_regions - log_null[:, None]).clip(min=0)
     regions = [-1] * gain.shape[0]
     for cluster, region in zip(*linear_sum_assignment(gain, maximize=True), strict=True):
         if gain[cluster, region] > 0:

@@ -9,9 +9,12 @@ memory grow linearly with the dialogue.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from .precision_tiktalkcoref import exact
 
 __all__ = ["MentionHead", "band_mask", "mention_labels", "mention_losses", "select_mentions"]
 
@@ -34,16 +37,16 @@ class MentionHead(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.start_hidden = nn.Linear(hidden_size, size)
         self.start_score = nn.Linear(size, 1)
-        self.start_score.initial_bias = PRIOR
+        self.start_score.initial_bias = PRIOR  # type: ignore[assignment]
         self.span_start = nn.Linear(hidden_size, size)
         self.span_end = nn.Linear(hidden_size, size)
         self.biaffine = nn.Linear(size, size, bias=False)
         self.start_bias = nn.Linear(size, 1)
         self.end_bias = nn.Linear(size, 1, bias=False)
         self.width_bias = nn.Embedding(max_length, 1)
-        self.width_bias.initial_weight = 0.0
+        self.width_bias.initial_weight = 0.0  # type: ignore[assignment]
         self.inside_score = nn.Linear(hidden_size, 1)
-        self.inside_score.initial_weight = 0.0
+        self.inside_score.initial_weight = 0.0  # type: ignore[assignment]
 
     def forward(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """States [B, C, H] -> start logits [B, C], end logits [B, C, W] of the spans (start, start + w)."""
@@ -57,10 +60,12 @@ class MentionHead(nn.Module):
         start_logits, starts, _ = self._represent(states[dialogue, start])
         _, _, ends = self._represent(states[dialogue, end])
         width = (end - start).clamp(max=self.max_length - 1)
-        upto = self._inside(states).double().cumsum(1)
+        upto = exact(self._inside(states)).cumsum(1)
         scores = (self.biaffine(starts) * ends).sum(-1) + self.start_bias(starts).squeeze(-1)
         scores = scores + self.end_bias(ends).squeeze(-1) + self.width_bias(width).squeeze(-1)
-        return start_logits, scores.float() + (upto[dialogue, end] - upto[dialogue, start]).float()
+        row, first, last = (index.cpu().numpy() for index in (dialogue, start, end))
+        inside = torch.from_numpy((upto[row, last] - upto[row, first]).astype(np.float32))
+        return start_logits, scores.float() + inside.to(scores.device)
 
     def _represent(self, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """States [..., H] -> start logits [...], representations of starts and of ends [..., D]."""

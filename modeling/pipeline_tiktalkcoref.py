@@ -21,13 +21,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from transformers import BatchFeature, Pipeline
+from transformers import Pipeline
 
+from .batch_tiktalkcoref import DialogueBatch
 from .inputs_tiktalkcoref import DialogueError
 
 POOL_BATCHES = 16  # of a stream, this many batches are read ahead, so that each batch holds dialogues of one length
 GIVEN = ("clusters", "mentions")
+CALL = "a call takes clusters, mentions, batch_size and num_workers; what belongs to a dialogue is a key of it"
+CONSTRUCTION = "it takes model, processor, device, batch_size and what every pipeline of transformers takes"
 SPAN = '{"sentence": utterance number, "start": first character, "end": character after the last}'
+
+
+class ArgumentError(TypeError, ValueError):
+    """A call of the pipeline with an argument that it does not have, or a value that the argument does not take."""
+
+    for_user = True  # not an error of the program: see tiktalkcoref.files.errors
 
 
 class TikTalkCorefPipeline(Pipeline):
@@ -38,18 +47,19 @@ class TikTalkCorefPipeline(Pipeline):
         processor: its TikTalkCorefProcessor.
     """
 
-    _load_processor = True
-    _load_tokenizer = False
-    _load_feature_extractor = False
-    _load_image_processor = False
-    _load_video_processor = False
+    # transformers types these as None, which they are in its base class alone
+    _load_processor: Any = True
+    _load_tokenizer: Any = False
+    _load_feature_extractor: Any = False
+    _load_image_processor: Any = False
+    _load_video_processor: Any = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.processor is None:
             raise ValueError("this pipeline needs a processor: give processor=TikTalkCorefProcessor.from_config(...).")
 
-    def __call__(
+    def __call__(  # type: ignore[override]  # what transformers leaves open is named here
         self,
         inputs: Mapping | Iterable[Mapping],
         *,
@@ -57,6 +67,7 @@ class TikTalkCorefPipeline(Pipeline):
         mentions: Sequence | None = None,
         batch_size: int | None = None,
         num_workers: int | None = None,
+        **unknown: Any,
     ) -> dict[str, Any] | list[dict[str, Any]] | Iterator[dict[str, Any]]:
         """Resolve one dialogue, a list of them, or a stream.
 
@@ -73,14 +84,16 @@ class TikTalkCorefPipeline(Pipeline):
             one result, a list of them, or an iterator over them: as the inputs came.
         Raises:
             DialogueError (a ValueError): a dialogue or a span that cannot be read.
+            ArgumentError (a ValueError): an argument that the pipeline does not have; a batch size below 1.
         """
-        batch_size = batch_size or self._batch_size or 1
+        _refuse_unknown(unknown, CALL)
+        batch_size = _read_batch_size(batch_size if batch_size is not None else self._batch_size)
         given = {key: value for key, value in zip(GIVEN, (clusters, mentions), strict=True) if value is not None}
         if isinstance(inputs, Mapping):
             return self._resolve([("dialogue", {**inputs, **given})], 1)[0]
         if isinstance(inputs, list | tuple):
             dialogues = _spread(inputs, given)
-            return self._resolve([(f"dialogue {i}", dialogue) for i, dialogue in enumerate(dialogues)], batch_size)
+            return self._resolve([(f"dialogue {i}", dialogue) for i, dialogue in enumerate(dialogues, 1)], batch_size)
         if not isinstance(inputs, Iterable) or isinstance(inputs, str | bytes):
             raise DialogueError(
                 f"found a value of type {type(inputs).__name__}, expected a dialogue such as "
@@ -93,7 +106,7 @@ class TikTalkCorefPipeline(Pipeline):
         return self._stream(inputs, batch_size)
 
     def _stream(self, dialogues: Iterable[Mapping], batch_size: int) -> Iterator[dict[str, Any]]:
-        named = ((f"dialogue {i}", dialogue) for i, dialogue in enumerate(dialogues))
+        named = ((f"dialogue {i}", dialogue) for i, dialogue in enumerate(dialogues, 1))
         pool_size = batch_size * POOL_BATCHES if batch_size > 1 else 1
         while pool := list(itertools.islice(named, pool_size)):
             yield from self._resolve(pool, batch_size)
@@ -111,56 +124,51 @@ class TikTalkCorefPipeline(Pipeline):
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
         kwargs.pop("local_files_only", None)  # transformers.pipeline() passes it on
-        if kwargs:
-            raise TypeError(f"unknown arguments of the multimodal-coreference pipeline: {', '.join(kwargs)}.")
+        _refuse_unknown(kwargs, CONSTRUCTION)
         return {}, {}, {}
 
-    def preprocess(self, input_: Sequence[tuple[str, Mapping]]) -> tuple[BatchFeature, dict[str, list]]:
+    def preprocess(self, input_: Sequence[tuple[str, Mapping]], **_: Any) -> Any:
         """A batch of (name, dialogue) pairs of one kind, and their given clusters or mentions in token offsets."""
         names, dialogues = zip(*input_, strict=True)
         plain = [
             {key: value for key, value in dialogue.items() if key not in GIVEN} if _kind(dialogue) else dialogue
             for dialogue in dialogues
         ]
-        batch = self.processor(plain, names=names)
+        batch: DialogueBatch = self._processor()(plain, names=names)
         given: dict[str, list] = {}
         for key in _kind(dialogues[0]):
             read = _read_clusters if key == "clusters" else _read_mentions
             given[key] = [
                 read(dialogue[key], _Offsets(units, lengths), f"{name}: {key}")
                 for name, dialogue, units, lengths in zip(
-                    names, dialogues, batch["characters"], batch["sentence_lengths"], strict=True
+                    names, dialogues, batch.characters, batch.sentence_lengths or (), strict=True
                 )
             ]
         return batch, given
 
-    def forward(
-        self, model_inputs: tuple[BatchFeature, dict], **forward_params: Any
-    ) -> tuple[BatchFeature, list[dict]]:
-        """Run the model on its device. Tensors are moved, the batch's lists of characters left alone."""
+    def forward(self, model_inputs: Any, **forward_params: Any) -> Any:
+        """Run the model, on its device, on what `preprocess` gives."""
         batch, given = model_inputs
-        batch = {
-            key: value.to(self.device) if isinstance(value, torch.Tensor) else value for key, value in batch.items()
-        }
         with self.device_placement(), torch.inference_mode():
-            return self._forward((batch, given), **forward_params)
+            return self._forward((batch.to(self.device), given), **forward_params)
 
-    def _forward(self, input_tensors: tuple[Mapping, dict], **forward_params: Any) -> tuple[Mapping, list[dict]]:
+    def _forward(self, input_tensors: Any, **forward_params: Any) -> Any:
         batch, given = input_tensors
-        return batch, self.model.predict(batch, **given)
+        model: Any = self.model  # transformers knows no `predict`
+        return batch, model.predict(batch, **given)
 
-    def postprocess(self, model_outputs: tuple[Mapping, list[dict]], **_: Any) -> list[dict[str, Any]]:
+    def postprocess(self, model_outputs: Any, **_: Any) -> list[dict[str, Any]]:
         """The model's predictions in the user's form."""
         batch, predictions = model_outputs
-        n_regions = [0] * len(predictions)
-        if "region_dialogue" in batch:
-            n_regions = torch.bincount(batch["region_dialogue"], minlength=len(predictions)).tolist()
         return [
             _format(prediction, _Offsets(units, lengths), count > 0)
             for prediction, units, lengths, count in zip(
-                predictions, batch["characters"], batch["sentence_lengths"], n_regions, strict=True
+                predictions, batch.characters, batch.sentence_lengths, batch.region_counts(), strict=True
             )
         ]
+
+    def _processor(self) -> Any:
+        return self.processor
 
 
 class _Offsets:
@@ -187,6 +195,7 @@ class _Offsets:
         if not 0 <= sentence < len(self.firsts) - 1:
             raise DialogueError(f"{where}: sentence {sentence} of a dialogue of {len(self.firsts) - 1} utterances.")
         first, last = self.firsts[sentence : sentence + 2]
+        borders: Sequence[int]
         if self.characters is not None:
             borders = [at - self.characters[first] for at in self.characters[first : last + 1]]
         else:
@@ -203,6 +212,22 @@ class _Offsets:
         if span.get("text", text) != text:
             raise DialogueError(f"{where}: text is {span['text']!r}, but the dialogue has {text!r} there.")
         return tokens
+
+
+def _refuse_unknown(arguments: Mapping[str, Any], known: str) -> None:
+    if arguments:
+        raise ArgumentError(
+            f"unknown arguments of the multimodal-coreference pipeline: {', '.join(arguments)}. {known[0].upper()}"
+            f"{known[1:]}."
+        )
+
+
+def _read_batch_size(value: Any) -> int:
+    if value is None:
+        return 1
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ArgumentError(f"batch_size is {value!r}: expected a whole number of at least 1.")
+    return value
 
 
 def _format(prediction: Mapping, offsets: _Offsets, has_regions: bool) -> dict[str, Any]:
@@ -254,12 +279,13 @@ def _refuse_twice(spans: Iterable[tuple[int, int]], offsets: _Offsets, where: st
 
 
 def _read_span(span: Any, where: str) -> tuple[int, int, int]:
-    values = [span.get(key) for key in ("sentence", "start", "end")] if isinstance(span, Mapping) else []
+    values: list[Any] = [span.get(key) for key in ("sentence", "start", "end")] if isinstance(span, Mapping) else []
     if not values or any(not isinstance(value, int) or isinstance(value, bool) for value in values):
         raise DialogueError(
             f"{where}: found {span!r}, expected {SPAN}. (Token offsets are labels, for training: leave them out here.)"
         )
-    return tuple(values)
+    sentence, start, end = values
+    return sentence, start, end
 
 
 def _spread(dialogues: Sequence[Mapping], given: Mapping[str, Sequence]) -> list[Mapping]:

@@ -15,12 +15,16 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
+from transformers import PreTrainedTokenizerBase, ProcessorMixin
 from transformers.utils import logging
 
+from .batch_tiktalkcoref import NAMES, DialogueBatch
+from .configuration_tiktalkcoref import SettingsError
 from .inputs_tiktalkcoref import Dialogue, DialogueError, read_labels, read_regions, read_text
 
 logger = logging.get_logger(__name__)
+
+LABELS = ("clusters", "links", "region_identities")
 
 MAX_PIECES = 16  # a token that splits into more becomes one [UNK], as BERT's own tokenizer does with endless words
 MAX_CACHED = 100_000  # distinct characters and tokens whose pieces are remembered
@@ -38,6 +42,8 @@ class TikTalkCorefProcessor(ProcessorMixin):
         token_types: token types that the encoder knows; with two, the speakers alternate between them.
         image_size: side of the square, in pixels, that a region is scaled to; None for a text-only model.
         image_mean, image_std: of each channel, in [0, 1].
+        max_characters: of one dialogue; a longer one is refused, since it would run for minutes without a word. Raise
+            it for a processor by `processor.max_characters = ...`; memory grows linearly with the dialogue.
     """
 
     def __init__(
@@ -51,9 +57,19 @@ class TikTalkCorefProcessor(ProcessorMixin):
         image_size: int | None = None,
         image_mean: Sequence[float] = (0.5, 0.5, 0.5),
         image_std: Sequence[float] = (0.5, 0.5, 0.5),
+        max_characters: int = 50_000,
     ) -> None:
         super().__init__(tokenizer)
         _check_tokenizer(tokenizer)
+        _check_settings(
+            window_size=window_size,
+            window_stride=window_stride,
+            max_title_length=max_title_length,
+            token_types=token_types,
+            max_characters=max_characters,
+            **({} if image_size is None else {"image_size": image_size}),
+        )
+        _check_normalisation(image_mean, image_std)
         # a token of more pieces than a window can hold beside its [SEP] could never be read
         self._max_pieces = min(MAX_PIECES, _room(window_size, window_stride, max_title_length if use_title else 0) - 1)
         self.window_size = window_size
@@ -64,6 +80,7 @@ class TikTalkCorefProcessor(ProcessorMixin):
         self.image_size = image_size
         self.image_mean = list(image_mean)
         self.image_std = list(image_std)
+        self.max_characters = max_characters
         self._cls, self._sep = tokenizer.cls_token_id, tokenizer.sep_token_id  # looking them up costs more than a line
         self._pieces: dict[str, tuple[int, ...]] = {}
 
@@ -85,64 +102,43 @@ class TikTalkCorefProcessor(ProcessorMixin):
     @property
     def model_input_names(self) -> list[str]:
         """Keys of a batch, labels aside."""
-        return [
-            "input_ids",
-            "attention_mask",
-            "token_type_ids",
-            "token_speaker",
-            "character_index",
-            "character_utterance",
-            "character_speaker",
-            "characters",
-            "sentence_lengths",
-            "pixel_values",
-            "region_dialogue",
-        ]
+        return [name for name in NAMES if name not in (*LABELS, "masked_input_ids")]
 
     def __call__(
         self, dialogues: Mapping | Sequence[Mapping], labels: bool = False, names: Sequence[str] | None = None
-    ) -> BatchFeature:
+    ) -> DialogueBatch:
         """Turn dialogues (see `inputs_tiktalkcoref`) into one batch for the model.
 
         Args:
             dialogues: one dialogue or a list of B.
             labels: whether to read the labels too; then each dialogue needs `clusters`.
-            names: how error messages call the dialogues; by default "dialogue 0" and so on.
+            names: how error messages call the dialogues; by default "dialogue 1" and so on.
         Returns:
-            N windows over all dialogues, L tokens, C characters, R regions over all dialogues:
-            input_ids, attention_mask, token_type_ids [N, L];
-            token_speaker [N, L]: speaker number + 1 of the dialogue's characters, 0 elsewhere;
-            character_index [B, C]: position in [N * L] of the character's state, -1 for padding;
-            character_utterance, character_speaker [B, C]: numbers within the dialogue, -1 for padding;
-            characters: list[list[str]]; sentence_lengths: list[list[int]];
-            pixel_values [R, 3, H, W] and region_dialogue [R], an index into B: only where a dialogue has pictures;
-            clusters, links, region_identities: lists of B, only with labels=True.
+            the batch; its pictures are there only where a dialogue has some, its labels only with labels=True.
         Raises:
             DialogueError (a ValueError): a dialogue that cannot be read; the message says where and what to do.
         """
-        single = isinstance(dialogues, Mapping)
-        dialogues = [dialogues] if single else list(dialogues)
-        if not dialogues:
+        given: list[Mapping] = [dialogues] if isinstance(dialogues, Mapping) else list(dialogues)
+        if not given:
             raise DialogueError("no dialogues: found an empty list, expected at least one.")
         if names is None:
-            names = ["dialogue"] if single else [f"dialogue {i}" for i in range(len(dialogues))]
-        texts = [read_text(dialogue, name) for dialogue, name in zip(dialogues, names, strict=True)]
-        data = _collate([self._encode(text) for text in texts], self.tokenizer.pad_token_id, self.token_types)
-        data["characters"] = [list(chain.from_iterable(text.units)) for text in texts]
-        data["sentence_lengths"] = [[len(units) for units in text.units] for text in texts]
-        regions = [self._read_regions(dialogue, name) for dialogue, name in zip(dialogues, names, strict=True)]
-        if any(regions):
-            data["pixel_values"] = self.process_images([region for group in regions for region in group or ()])
-            counts = torch.tensor([len(group or ()) for group in regions])
-            data["region_dialogue"] = torch.repeat_interleave(torch.arange(len(regions)), counts)
-        if labels:
-            data.update(self._labels(dialogues, data["characters"], regions, names))
-        return BatchFeature(data)
+            single = isinstance(dialogues, Mapping)
+            names = ["dialogue"] if single else [f"dialogue {number}" for number in range(1, len(given) + 1)]
+        texts = [self._read_text(dialogue, name) for dialogue, name in zip(given, names, strict=True)]
+        regions = [self._read_regions(dialogue, name) for dialogue, name in zip(given, names, strict=True)]
+        characters = [list(chain.from_iterable(text.units)) for text in texts]
+        return DialogueBatch(
+            **_collate([self._encode(text) for text in texts], self.tokenizer.pad_token_id, self.token_types),
+            characters=characters,
+            sentence_lengths=[[len(units) for units in text.units] for text in texts],
+            **self._pictures(regions),
+            **(self._labels(given, characters, regions, names) if labels else {}),
+        )
 
     def process_images(self, images: Sequence[Image.Image]) -> torch.Tensor:
         """Scale R RGB images to the model's square, bicubically, and normalise them: [R, 3, image_size, image_size]."""
         if self.image_size is None:
-            raise ValueError("this processor has no image_size: its model reads text only.")
+            raise SettingsError("this processor has no image_size: its model reads text only.")
         size = (self.image_size, self.image_size)
         scaled = [image if image.size == size else image.resize(size, Image.Resampling.BICUBIC) for image in images]
         pixels = np.stack([np.asarray(image) for image in scaled]).astype(np.float32)
@@ -173,7 +169,31 @@ class TikTalkCorefProcessor(ProcessorMixin):
         forged = not set(ids).isdisjoint(self.tokenizer.all_special_ids) and ids != unknown
         return unknown if not ids or forged or len(ids) > self._max_pieces else ids
 
-    def _read_regions(self, dialogue: Mapping, name: str) -> list[Image.Image] | None:
+    def _read_text(self, dialogue: Any, name: str) -> Dialogue:
+        text = read_text(dialogue, name)
+        if (count := sum(map(len, text.units))) > self.max_characters:
+            raise DialogueError(
+                f"{name} has {count:,} characters, more than the limit of {self.max_characters:,}: split it, or raise "
+                f"the limit (processor.max_characters = {count}; it will take a while)."
+            )
+        return text
+
+    def _pictures(self, regions: list[list[list[Image.Image]] | None]) -> dict[str, Any]:
+        """The tensors of the pictures of a batch; none where there are no pictures."""
+        shown = [pictures for group in regions for pictures in group or ()]
+        if not shown:
+            return {}
+        counts = torch.tensor([len(group or ()) for group in regions])
+        tensors = {
+            "pixel_values": self.process_images(list(chain.from_iterable(shown))),
+            "region_dialogue": torch.repeat_interleave(torch.arange(len(regions)), counts),
+        }
+        if any(len(pictures) > 1 for pictures in shown):
+            several = torch.tensor([len(pictures) for pictures in shown])
+            tensors["picture_region"] = torch.repeat_interleave(torch.arange(len(shown)), several)
+        return tensors
+
+    def _read_regions(self, dialogue: Mapping, name: str) -> list[list[Image.Image]] | None:
         if self.image_size is not None:
             return read_regions(dialogue, name)
         if dialogue.get("regions") or dialogue.get("boxes"):
@@ -185,7 +205,11 @@ class TikTalkCorefProcessor(ProcessorMixin):
         if self.use_title and text.title:
             title = list(chain.from_iterable(self.pieces(text.title)))[: self.max_title_length]
             prefix += [*title, self._sep]
-        body, speakers, types, starts, ends = [], [], [], [], []
+        body: list[int] = []
+        speakers: list[int] = []
+        types: list[int] = []
+        starts: list[int] = []
+        ends: list[int] = []
         for units, speaker in zip(text.units, text.speakers, strict=True):
             pieces = self.pieces(units)
             ids = list(chain.from_iterable(pieces))
@@ -203,12 +227,12 @@ class TikTalkCorefProcessor(ProcessorMixin):
 
     def _labels(
         self, dialogues: list[Mapping], characters: list[list[str]], regions: list[list | None], names: Sequence[str]
-    ) -> dict[str, list]:
+    ) -> dict[str, Any]:
         read = [
             read_labels(dialogue, len(units), None if group is None else len(group), name)
             for dialogue, units, group, name in zip(dialogues, characters, regions, names, strict=True)
         ]
-        return {key: [labels[key] for labels in read] for key in ("clusters", "links", "region_identities")}
+        return {key: [labels[key] for labels in read] for key in LABELS}
 
 
 @dataclass
@@ -336,22 +360,41 @@ def _collate_characters(batch: list[_Encoded], n_tokens: int) -> dict[str, np.nd
 def _check_tokenizer(tokenizer: PreTrainedTokenizerBase) -> None:
     for name in ("cls_token_id", "sep_token_id", "pad_token_id", "unk_token_id"):
         if getattr(tokenizer, name, None) is None:
-            raise ValueError(
+            raise SettingsError(
                 f"the tokenizer {type(tokenizer).__name__} has no {name.removesuffix('_id')}; "
                 "take a BERT-like one with [CLS], [SEP], [PAD] and [UNK]."
             )
+    if len(tokenizer) <= len(set(tokenizer.all_special_tokens)):
+        raise SettingsError(
+            f"the tokenizer {type(tokenizer).__name__} knows no word beside its special tokens: its vocabulary is "
+            "missing or empty; take the one that was saved with the model."
+        )
+
+
+def _check_settings(**settings: Any) -> None:
+    for name, value in settings.items():
+        least, most = (1, 4096) if name == "image_size" else (0, 10_000_000)
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise SettingsError(f"{name} is {value!r}: expected a whole number from {least} to {most:,}.")
+
+
+def _check_normalisation(mean: Any, std: Any) -> None:
+    for name, values in (("image_mean", mean), ("image_std", std)):
+        numbers = isinstance(values, list | tuple) and all(isinstance(value, int | float) for value in values)
+        if not numbers or len(values) != 3 or not np.isfinite(values).all() or (name == "image_std" and 0 in values):
+            raise SettingsError(f"{name} is {values!r}: expected three numbers, one a colour channel.")
 
 
 def _room(size: int, stride: int, title: int) -> int:
     """Tokens of dialogue in a window, beside [CLS] and the longest title with its [SEP]; checked."""
     room = size - 1 - (title + 1 if title else 0)
     if room < 4:
-        raise ValueError(
+        raise SettingsError(
             f"window_size {size} leaves {max(room, 0)} tokens for the dialogue beside a title of {title}; "
             "raise window_size or lower max_title_length."
         )
     if not 1 <= stride < room:
-        raise ValueError(
+        raise SettingsError(
             f"window_stride {stride}: expected at least 1 and less than the {room} tokens of dialogue that a window "
             f"of {size} holds, so that windows overlap."
         )

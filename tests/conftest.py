@@ -76,6 +76,15 @@ def sample_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def dataset(sample_corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared dataset without pictures."""
+    from tiktalkcoref.corpus.files import find_files
+    from tiktalkcoref.hub.prepare import prepare
+
+    return prepare(find_files(sample_corpus), tmp_path_factory.mktemp("prepared") / "tiktalkcoref")
+
+
+@pytest.fixture(scope="session")
 def tiny_model_folder(build_tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small random model saved with its processor; it finds mentions, if not the right ones."""
     folder = tmp_path_factory.mktemp("run") / "model"

@@ -131,6 +131,7 @@ class LocalHub:
         self.blobs: dict[str, bytes] = {}
         self.objects: dict[str, bytes] = {}  # LFS, by sha256
         self.log: list[tuple[str, str, int | str]] = []  # method, path, status or fault
+        self.times: list[float] = []  # of each entry of the log, in seconds
         self.delay = 0.0  # seconds before every answer
         self.fault_rate = 0.0
         self.fault_kinds = ("503", "drop", "lost")
@@ -160,9 +161,9 @@ class LocalHub:
     def fail(self, pattern: str, kind: str, times: int = 1) -> None:
         """The next `times` requests whose "METHOD path" matches end in `kind`.
 
-        Kinds: a status ("503", "409"), "drop" (the connection closes, nothing done), "lost" (done, the connection
-        closes before the reply), "garbled" (a gateway's HTML instead of JSON), "hang" (nothing until `release`,
-        then dropped), "late" (nothing until `release`, then done).
+        Kinds: a status ("503", "409"; "429 2" asks for a pause of 2 seconds in `Retry-After`), "drop" (the connection
+        closes, nothing done), "lost" (done, the connection closes before the reply), "garbled" (a gateway's HTML
+        instead of JSON), "hang" (nothing until `release`, then dropped), "late" (nothing until `release`, then done).
         """
         with self.lock:
             self._scripted.append([re.compile(pattern), kind, times])
@@ -183,6 +184,11 @@ class LocalHub:
         return [entry for entry in self.log if re.search(pattern, f"{entry[0]} {entry[1]}")]
 
     # State
+
+    def record(self, method: str, path: str, status: int | str) -> None:
+        with self.lock:
+            self.log.append((method, path, status))
+            self.times.append(time.monotonic())
 
     def content(self, file: File) -> bytes:
         return self.objects[file.sha256] if file.sha256 else self.blobs[file.oid]
@@ -253,7 +259,7 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(hub.delay)
         fault = hub.fault(request)
         if fault in ("hang", "late"):
-            hub.log.append((self.command, url.path, fault))
+            hub.record(self.command, url.path, fault)
             hub.held.set()
             hub._release.wait()
             fault = "drop" if fault == "hang" else None
@@ -269,14 +275,17 @@ class _Handler(BaseHTTPRequestHandler):
             status, headers, content = 503, {"Content-Type": "text/html"}, b"<html>Bad gateway</html>"
         elif fault != "drop":
             message = "Service unavailable" if fault == "503" else "Another operation is in progress"
-            status, headers = int(fault), {"Content-Type": "application/json"}
+            code, _, seconds = fault.partition(" ")
+            status, headers = int(code), {"Content-Type": "application/json"}
+            if seconds:
+                headers["Retry-After"] = seconds
             content = json.dumps({"error": message, "errors": [], "warnings": []}).encode()
         if fault in ("drop", "lost"):
-            hub.log.append((self.command, url.path, fault))
+            hub.record(self.command, url.path, fault)
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
             return
-        hub.log.append((self.command, url.path, status))
+        hub.record(self.command, url.path, status)
         headers.setdefault("Content-Length", str(len(content)))
         self.send_response_only(status)
         for name, value in headers.items():

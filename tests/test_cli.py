@@ -20,7 +20,7 @@ find_spec = PathFinder.find_spec
 def find_base(name, path=None, target=None):
     extras = ("torch", "torchvision", "transformers", "timm", "accelerate", "safetensors")
     return None if name.partition(".")[0] in extras else find_spec(name, path, target)
-PathFinder.find_spec = find_base
+PathFinder.find_spec = staticmethod(find_base)
 """
 
 

@@ -11,20 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tiktalkcoref.corpus.export import (
-    ExportError,
-    conll_document,
-    export,
-    jsonlines_line,
-    parse_conll,
-    parse_jsonlines,
-    query_text,
-    read_conll,
-    read_jsonlines,
-    write_conll,
-    write_jsonlines,
-)
+from tiktalkcoref.corpus.chinese_clip import query_text
+from tiktalkcoref.corpus.conll import conll_document, parse_conll, read_conll
+from tiktalkcoref.corpus.export import export
 from tiktalkcoref.corpus.files import find_files
+from tiktalkcoref.corpus.formats import ExportError, split_document_name
+from tiktalkcoref.corpus.jsonlines import jsonlines_line, read_jsonlines
 from tiktalkcoref.corpus.reading import read_corpus
 
 
@@ -58,6 +50,25 @@ def back_from_conll(record: dict[str, Any]) -> dict[str, Any]:
     return back
 
 
+def from_jsonlines(document: dict[str, Any]) -> dict[str, Any]:
+    """The record behind a document of the jsonlines, as far as the format carries it."""
+    name, _, part = document["doc_key"].rpartition("_")
+    genre, doc_key = split_document_name(name)
+    record = {"doc_key": doc_key, "genre": genre, "part": int(part), "clusters": document["clusters"]}
+    record |= {"sentences": document["sentences"], "speaker_ids": document["speakers"]}
+    for key in ("sentence_map", "subtoken_map"):
+        rest = iter(document[key])
+        record[key] = [[next(rest) for _ in sentence] for sentence in document["sentences"]]
+        assert list(rest) == []
+    return record
+
+
+def back_from_jsonlines(record: dict[str, Any]) -> dict[str, Any]:
+    line, nothing = jsonlines_line(record).split("\n")
+    assert nothing == ""
+    return from_jsonlines(json.loads(line))
+
+
 def test_conll_lines() -> None:
     lines = conll_document(NESTED).split("\n")
     assert lines[0] == "#begin document (wb/7000000000000000001); part 000"
@@ -80,9 +91,11 @@ def test_conll_lines() -> None:
 )
 def test_odd_tokens_and_speakers_come_back(tokens: list[str], tmp_path: Path) -> None:
     record = make_record([tokens, tokens], [[[0, 0], [len(tokens), len(tokens)]]], speaker_ids=[tokens, tokens])
-    write_conll([record, NESTED], tmp_path / "a.conll")
-    write_jsonlines([record, NESTED], tmp_path / "a.jsonlines")
-    for back in (list(read_conll(tmp_path / "a.conll")), list(read_jsonlines(tmp_path / "a.jsonlines"))):
+    for file_format in ("conll", "jsonlines"):
+        export([record, NESTED], tmp_path / file_format, file_format)
+    conll = list(read_conll(tmp_path / "conll" / "train.conll"))
+    jsonlines = [from_jsonlines(line) for line in read_jsonlines(tmp_path / "jsonlines" / "train.jsonlines")]
+    for back in (conll, jsonlines):
         assert [other["doc_key"] for other in back] == [record["doc_key"], NESTED["doc_key"]]
         for key in ("genre", "sentences", "speaker_ids", "clusters"):
             assert [other[key] for other in back] == [record[key], NESTED[key]], key
@@ -104,7 +117,7 @@ def test_odd_tokens_and_speakers_come_back(tokens: list[str], tmp_path: Path) ->
 def test_clusters_come_back(clusters: list[list[list[int]]]) -> None:
     record = make_record([["一", "二", "三", "四"], ["五", "六"]], clusters)
     assert back_from_conll(record)["clusters"] == [sorted(cluster) for cluster in clusters]
-    (back,) = parse_jsonlines([jsonlines_line(record)], "test")
+    back = back_from_jsonlines(record)
     assert back["clusters"] == clusters
 
 
@@ -130,7 +143,7 @@ def test_any_dialogue_comes_back(sentences: list[list[str]], doc_key: str, genre
     assert back["sentences"] == sentences
     assert back["speaker_ids"] == record["speaker_ids"]
     assert back["clusters"] == [sorted(cluster) for cluster in record["clusters"]]
-    (back,) = parse_jsonlines([jsonlines_line(record)], "test")
+    back = back_from_jsonlines(record)
     for key in ("doc_key", "genre", "sentences", "speaker_ids", "clusters", "sentence_map", "subtoken_map"):
         assert back[key] == record[key]
 
@@ -147,7 +160,7 @@ def test_the_whole_corpus_comes_back(upstream: Path, tmp_path: Path, generation:
     }
     seen = 0
     for path in (tmp_path / "out").iterdir():
-        for back in read_conll(path) if file_format == "conll" else read_jsonlines(path):
+        for back in read_conll(path) if file_format == "conll" else map(from_jsonlines, read_jsonlines(path)):
             record = records[back["doc_key"]]
             assert record["split"] == path.stem
             clusters = record["clusters"]
@@ -196,11 +209,11 @@ def token(cell: str) -> str:
     [
         ([BEGIN, token("0)"), END], "x:2: a mention of cluster 0 closes that was never opened"),
         ([BEGIN, token("(0"), END], "x:3: document 'a' ends while a mention of cluster 0 is open"),
-        ([BEGIN, token("zero"), END], "x:2: 'zero' in the last column; "),
-        ([BEGIN, token("7"), END], "x:2: '7' in the last column; "),
-        ([BEGIN, "a 0 0 字", END], "x:2: 4 columns; at least 12 were expected"),
-        ([BEGIN, BEGIN], "x:2: a document begins before the last one has ended"),
-        ([BEGIN, token("-")], "x: ends inside document 'a'; '#end document' was expected"),
+        ([BEGIN, token("zero"), END], "x:2: 'zero' in the last column, "),
+        ([BEGIN, token("7"), END], "x:2: '7' in the last column, "),
+        ([BEGIN, "a 0 0 字", END], "x:2: '字' in the last column, expected '(3', '3)', '(3)' or '-'"),
+        ([BEGIN, BEGIN], "x:2: a document begins before 'a' has ended (#end document)"),
+        ([BEGIN, token("-")], "x: document 'a' does not end (#end document)"),
         ([END], "x:1: #end document without its #begin document"),
         ([token("-")], "x:1: text outside a document"),
     ],
@@ -214,22 +227,17 @@ def test_broken_conll(lines: list[str], message: str) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "x:1: broken JSON"),
-        ("[1]", "x:1: a JSON object was expected, found list"),
-        ('{"doc_key": "a_0"}', "x:1: sentences of type list was expected, found the keys doc_key"),
-        (
-            '{"doc_key": "a_0", "sentences": [["字"]], "speakers": [[]], "clusters": []}',
-            "x:1: a: sentences and speakers have different lengths",
-        ),
-        (
-            '{"doc_key": "a_0", "sentences": [["字"]], "speakers": [["A"]], "clusters": [], "sentence_map": [0, 0]}',
-            "x:1: a: sentence_map has 2 entries for 1 tokens",
-        ),
+        ("{", "a.jsonlines, line 2: not JSON"),
+        ("[1]", "a.jsonlines, line 2: expected an object with 'clusters', found [1]"),
+        ('{"doc_key": "a_0"}', 'a.jsonlines, line 2: expected an object with \'clusters\', found {"doc_key": "a_0"}'),
+        ('{"clusters": [], "clusters": []}', "the key 'clusters' stands twice in one object"),
+        ("[" * 100_000, "a.jsonlines, line 2: JSON nested too deep"),
     ],
 )
-def test_broken_jsonlines(line: str, message: str) -> None:
-    with pytest.raises(ExportError) as error:
-        list(parse_jsonlines([line], "x"))
+def test_broken_jsonlines(line: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonlines").write_text(jsonlines_line(NESTED) + line, encoding="utf-8")
+    with pytest.raises(ValueError) as error:  # noqa: PT011 (the text is compared)
+        list(read_jsonlines(tmp_path / "a.jsonlines"))
     assert message in str(error.value)
 
 
@@ -305,6 +313,40 @@ def test_chinese_clip_cuts_regions_out_of_frames(tmp_path: Path) -> None:
     with Image.open(io.BytesIO(base64.b64decode(picture))) as image:
         assert image.size == (10, 10)
         assert image.convert("RGB").getcolors() == [(100, (255, 0, 0))]
+
+
+@pytest.mark.parametrize(
+    "bbox", [[50, 5, 60, 15], [-1, 0, 10, 10], [0, 0, 41, 30], [0, 0, 10**9, 10**9], [9, 9, 9, 20]]
+)
+def test_chinese_clip_refuses_a_box_that_is_not_within_its_frame(tmp_path: Path, bbox: list[int]) -> None:
+    Image.new("RGB", (40, 30), "white").save(tmp_path / "frame.png")
+    box = {"box_labels": "C1", "bbox": bbox, "frame": str(tmp_path / "frame.png"), "region": None}
+    record = make_record([["她"]], [[[0, 0]]], entity_labels=["C1"], visual_annotations=[box])
+    with pytest.raises(ExportError) as error:
+        export([record], tmp_path / "clip", "chinese-clip")
+    place = "7000000000000000001, visual_annotations[0]"
+    assert str(error.value).startswith(f"{place}: the bbox {bbox} is not within its frame of 40 x 30 pixels; correct")
+    assert not (tmp_path / "clip").exists()
+
+
+@pytest.mark.parametrize("column", ["frame", "region"])
+@pytest.mark.parametrize("content", [b"root:x:0:0", b"", b"\x89PNG\r\n\x1a\n"])
+def test_chinese_clip_refuses_what_is_no_picture(tmp_path: Path, column: str, content: bytes) -> None:
+    box = {"box_labels": "C1", "bbox": [0, 0, 5, 5], "frame": None, "region": None} | {column: {"bytes": content}}
+    record = make_record([["她"]], [[[0, 0]]], entity_labels=["C1"], visual_annotations=[box])
+    with pytest.raises(ExportError, match=rf"visual_annotations\[0\]: its {column} is (no|a damaged) picture"):
+        export([record], tmp_path / "clip", "chinese-clip")
+    assert not (tmp_path / "clip").exists()
+
+
+@pytest.mark.parametrize("label", ["none", ""])
+def test_chinese_clip_gives_a_box_of_nobody_to_no_cluster(tmp_path: Path, label: str) -> None:
+    data = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(data, "PNG")
+    box = {"box_labels": label, "bbox": [0, 0, 5, 5], "frame": None, "region": {"bytes": data.getvalue()}}
+    record = make_record([["她"]], [[[0, 0]]], entity_labels=[label], visual_annotations=[box])
+    counts = export([record], tmp_path / "clip", "chinese-clip")
+    assert (counts["train_imgs.tsv"], counts["train_texts.jsonl"]) == (1, 0)
 
 
 def test_chinese_clip_without_pictures(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -11,16 +12,21 @@ from PIL import Image
 from rich.console import Console
 
 from tiktalkcoref.evaluate_metric import score
-from tiktalkcoref.evaluation import baselines, evaluate, pools
+from tiktalkcoref.evaluation import baselines, evaluate, models, pools
 from tiktalkcoref.evaluation.dialogues import load_dialogues
+from tiktalkcoref.evaluation.headline import headline
+from tiktalkcoref.evaluation.output import OutputError
 from tiktalkcoref.evaluation.predictions import (
     cluster_kind,
     gold_prediction,
     predict_dialogues,
+    score_choices,
     score_gold,
     score_predictions,
 )
 from tiktalkcoref.inference import predict
+
+from .training_runs import NoFloat64
 
 TEXT = {"sentences": ["小明好看吗", "他是我老师"], "speakers": ["A", "B"]}
 
@@ -166,6 +172,74 @@ def test_an_output_with_other_files_is_kept(tiny_model_folder, sample_corpus, tm
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 
+@pytest.mark.parametrize("name", ["scores.json", "report.html"])
+def test_files_of_the_same_names_by_others_are_kept_and_nothing_is_predicted(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(evaluate, "load_rows", None)
+    (tmp_path / name).write_text('{"scores": "of my course"}')
+    with pytest.raises(OutputError, match=rf"holds {name}, which was not written here"):
+        evaluate.evaluate("no-model", "no-data", tmp_path)
+    assert (tmp_path / name).read_text() == '{"scores": "of my course"}'
+
+
+def test_an_earlier_evaluation_is_replaced(evaluated, tiny_model_folder, sample_corpus, tmp_path):
+    output = shutil.copytree(evaluated[1], tmp_path / "out")
+    options = {"split": "validation", "with_pictures": False, "resampling": evaluate.Resampling(0)}
+    result = evaluate.evaluate(tiny_model_folder, str(sample_corpus), output, **options)
+    assert json.loads((output / "scores.json").read_text(encoding="utf-8")) == result
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_batch_size_that_reads_nothing_is_refused(tmp_path, size):
+    with pytest.raises(ValueError, match=f"batch size is {size}: 1 or more"):
+        evaluate.evaluate("no-model", "no-data", tmp_path / "out", batch_size=size)
+    with pytest.raises(ValueError, match=f"batch size is {size}: 1 or more"):
+        predict.predict("no-model", [TEXT], batch_size=size)
+
+
+def test_choices_leave_out_dialogues_with_one_region():
+    """Three queries: one with a single region (always right), two with two regions, of which one is right."""
+    dialogues = [TEXT | {"clusters": [[[0, 1]]], "links": [0], "regions": [None] * count} for count in (1, 2, 2)]
+    rows = ([[0.1]], [[0.9, 0.1]], [[0.1, 0.9]])
+    predictions = [{"clusters": [[[0, 1]]], "gold_region_scores": row, "gold_regions": [0]} for row in rows]
+    assert score_predictions(predictions, dialogues)["linking_recall_at_1"] == pytest.approx(2 / 3)
+    choices = score_choices(predictions, dialogues)
+    assert choices["linking_choice_recall_at_1"] == choices["linking_choice_chance_at_1"] == 0.5
+    assert (choices["linking_choice_n"], choices["linking_choice_mean_pool"]) == (2, 2.0)
+    assert score_choices(predictions[:1], dialogues[:1]) == {}
+
+
+def test_recall_never_stands_alone(evaluated):
+    result, output = evaluated
+    flat = {key: entry["value"] for key, entry in result["scores"].items()}
+    chance, pool = flat["linking_chance_at_1"], flat["linking_mean_pool"]
+    assert headline(flat).endswith(f"R@1 {flat['linking_recall_at_1']:.3f} (chance {chance:.3f}, pool {pool:.2f})")
+    assert "R@1" not in headline({"conll_f1": 0.5, "linking_n": 0})
+    for name, row in result["baselines"].items():
+        assert ("linking_recall_at_1" in row) == ("linking_chance_at_1" in row) == ("region" in name)
+    console = Console(record=True, width=120)
+    console.print(evaluate.summary_tables(result))
+    printed = console.export_text()
+    assert printed.count("R@1") == printed.count("chance") - 2 == 2  # the table of scores has "chance" too; R@3 as well
+    page = (output / "report.html").read_text(encoding="utf-8")
+    assert page.count("<th>R@1</th><th>chance</th>") == 2
+    row = re.search(r"<tr><td>link R@1</td>(.*)", page).group(1)
+    assert f"<td>{100 * chance:.1f}</td><td>{pool:.2f}</td>" in row
+
+
+def test_retrieval_makes_no_float64(build_tiny, dialogues):
+    """MPS has none."""
+    model, processor = build_tiny(vision=True)
+    with NoFloat64():
+        rows, _ = pools.retrieval(model, processor, dialogues, batch_size=8)
+    assert rows
+
+
+def test_a_model_is_applied_where_torch_finds_an_accelerator(monkeypatch):
+    assert models.best_device().type in ("cpu", "cuda", "mps")
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device("mps"))
+    assert models.best_device() == torch.device("mps")
+
+
 def test_predict_reads_json_and_json_lines_with_pictures_beside_them(tmp_path):
     (tmp_path / "one.json").write_text(json.dumps(TEXT | {"regions": ["a.png"]}), encoding="utf-8")
     assert predict.read_dialogues(tmp_path / "one.json") == [TEXT | {"regions": [tmp_path / "a.png"]}]
@@ -179,12 +253,25 @@ def test_predict_reads_json_and_json_lines_with_pictures_beside_them(tmp_path):
         ("", "holds no dialogue: expected JSON such as"),
         ('{"sentences": []}\n{"sent', r"line 2: not JSON"),
         ("[1]", "dialogue 1: found int, expected"),
+        ('{"sentences": ["a"], "sentences": ["b"]}', "line 1: not JSON .*'sentences' stands twice"),
+        ("[" * 100_000, "line 1: not JSON .nested too deep"),
     ],
 )
 def test_predict_says_what_is_wrong_with_a_file(tmp_path, content, message):
     (tmp_path / "bad.jsonl").write_text(content, encoding="utf-8")
     with pytest.raises(ValueError, match=message):
         predict.read_dialogues(tmp_path / "bad.jsonl")
+
+
+def test_a_line_ends_at_a_line_feed_alone(tmp_path):
+    odd = {"sentences": ["好\u2028看\u0085"]}
+    (tmp_path / "a.jsonl").write_text("\n".join([json.dumps(odd, ensure_ascii=False)] * 2), encoding="utf-8")
+    assert predict.read_dialogues(tmp_path / "a.jsonl") == [odd, odd]
+
+
+def test_predict_looks_at_its_output_first(tmp_path):
+    with pytest.raises(IsADirectoryError):
+        predict.main("no-model", [TEXT], output=tmp_path)
 
 
 def test_predict_prints_and_writes(tiny_model_folder, tmp_path):

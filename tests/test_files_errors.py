@@ -34,7 +34,7 @@ def test_who_can_mend_it(error: Exception, message: str | None) -> None:
 
 
 def test_errors_about_the_input_become_the_users() -> None:
-    with pytest.raises(UserError, match="^ks is empty$"), blame_input():
+    with pytest.raises(UserError, match=r"^ks is empty$"), blame_input():
         raise ValueError("ks is empty")
     with pytest.raises(KeyError), blame_input():
         raise KeyError("ks")

@@ -1,17 +1,26 @@
 """The cards: rendered from what was measured, valid for the Hub, and different where the measurements are."""
 
+import importlib.util
 import json
 import re
+from pathlib import Path
 
+import datasets
+import pyarrow.parquet as pq
 import pytest
 import yaml
-from hub_server import LocalHub, check_card
-from huggingface_hub import DatasetCard, ModelCard, RepoCard, SpaceCard
+from datasets import get_dataset_config_names, load_dataset_builder
+from datasets.utils.metadata import MetadataConfigs, known_task_ids
+from hub_server import LocalHub, run_client
+from huggingface_hub import DatasetCard, ModelCard, ModelCardData, RepoCard, SpaceCard
+from huggingface_hub.utils import validate_repo_id
+from transformers.pipelines import SUPPORTED_TASKS
 
-from tiktalkcoref.corpus.files import find_files
+from tiktalkcoref import evaluate_metric as metric_module
+from tiktalkcoref.evaluate_metric import app as metric_app
 from tiktalkcoref.hub import cards, dataset_repo, metric_repo, model_repo
 from tiktalkcoref.hub.kinds import KINDS, Sources
-from tiktalkcoref.hub.prepare import prepare
+from tiktalkcoref.tiktalkcoref_dataset import TikTalkCoref
 
 IDS = {kind: f"lab/{KINDS[kind].default_name}" for kind in KINDS}
 EXAMPLES = [{"title": "One", "text": "我\n你", "output": [{"entity_group": "C1", "word": "我", "start": 0, "end": 1}]}]
@@ -185,7 +194,14 @@ def test_the_model_card_passes_the_hub(render, hub, monkeypatch, scores, vision)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
     card = render(scores, vision=vision)
     ModelCard(card).validate()
-    assert check_card(card, "model") == ([], [])
+    data = ModelCard(card, ignore_metadata_errors=False).data  # the model-index is parsed
+    assert ModelCardData(**yaml.safe_load(data.to_yaml())).to_dict() == data.to_dict()
+    assert data.pipeline_tag in SUPPORTED_TASKS
+    for name in (*data.metrics, *(data.datasets or []), *([data.base_model] if data.base_model else [])):
+        validate_repo_id(name)
+    for result in data.eval_results or []:
+        assert isinstance(result.metric_value, float)
+        assert result.dataset_type == "lab/tiktalkcoref"
     assert not re.search(r"\{[{%]|\bNone\b(?!`)|Undefined", card)
     assert "\n\n\n\n" not in card
     for heading in ("Intended use", "Limits", "Faces and biometric data", "Training", "Environmental figures"):
@@ -204,21 +220,78 @@ def test_the_local_hub_refuses_what_the_hub_refuses(hub, monkeypatch):
             RepoCard(f"---\n{wrong}\n---\n").validate(repo_type="model")
 
 
-def test_the_cards_of_dataset_and_metric_pass_the_hub(sample_corpus, tmp_path, hub, monkeypatch):
+def build(module, sources: Sources, folder: Path) -> Path:
+    """The repository folder of a kind, as it is pushed."""
+    folder.mkdir()
+    module.KIND.check(sources)
+    module.KIND.build(sources, IDS, folder)
+    cards.check_card(folder / "README.md", module.KIND.type)
+    return folder
+
+
+def test_datasets_reads_the_card_of_the_dataset_as_it_was_prepared(dataset, tmp_path, hub, monkeypatch):
+    """What `load_dataset` takes from the card is what the builder has: configs, splits, rows, bytes, features."""
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
-    sources = Sources(dataset=prepare(find_files(sample_corpus), tmp_path / "prepared"))
-    for room, kind, repo_type in ((dataset_repo, DatasetCard, "dataset"), (metric_repo, SpaceCard, "space")):
-        folder = tmp_path / repo_type
-        folder.mkdir()
-        room.check(sources)
-        room.build(sources, IDS, folder)
-        cards.check_card(folder / "README.md", repo_type)
-        text = (folder / "README.md").read_text(encoding="utf-8")
-        kind(text).validate(repo_type=repo_type)
-        assert check_card(text, repo_type) == ([], [])
-    data = yaml.safe_load((tmp_path / "dataset/README.md").read_text(encoding="utf-8").split("---")[1])
-    assert [config["config_name"] for config in data["configs"]] == ["all", "celeb", "no_celeb", "textual", "visual"]
-    assert all(info["features"] and info["download_size"] > 0 for info in data["dataset_info"])
+    folder = build(dataset_repo, Sources(dataset=dataset), tmp_path / "dataset")
+    card = DatasetCard.load(folder / "README.md", ignore_metadata_errors=False)
+    card.validate()
+    configs = MetadataConfigs.from_dataset_card_data(card.data)
+    assert list(configs) == get_dataset_config_names(str(folder)) == ["all", "celeb", "no_celeb", "textual", "visual"]
+    assert configs.get_default_config_name() == "all"
+    for config in configs:
+        builder = load_dataset_builder(str(folder), config, cache_dir=str(tmp_path / "cache"))
+        expected = TikTalkCoref(config_name=config, cache_dir=str(tmp_path / "cache")).info.features
+        assert builder.info.features == expected
+        sizes = {path.name.split("-")[0]: path.stat().st_size for path in (folder / config).iterdir()}
+        rows = {path.name.split("-")[0]: pq.read_metadata(path).num_rows for path in (folder / config).iterdir()}
+        assert {name: split.num_examples for name, split in builder.info.splits.items()} == rows
+        assert builder.info.download_size == sum(sizes.values())
+    assert set(card.data.task_categories) <= known_task_ids.keys()
+    resources = Path(datasets.utils.__file__).parent / "resources"
+    known = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in resources.glob("*.json")}
+    assert set(card.data.language) <= set(known["languages"])
+    assert set(card.data.size_categories) <= set(known["size_categories"])
+    assert set(card.data.multilinguality) <= set(known["multilingualities"])
+
+
+def test_the_card_of_the_metric_passes_the_hub(tmp_path, hub, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+    folder = build(metric_repo, Sources(), tmp_path / "metric")
+    card = SpaceCard.load(folder / "README.md", ignore_metadata_errors=False)
+    card.validate()
+    assert card.data.sdk == "gradio"
+    assert (folder / card.data.app_file).is_file()
+    assert {"evaluate", "metric"} <= set(card.data.tags)  # how `evaluate` finds it
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert f'evaluate.load("{IDS["metric"]}")' in text
+    assert 'load("evaluate_metric")' not in text
+
+
+@pytest.mark.skipif(importlib.util.find_spec("gradio") is None, reason="needs gradio: the page of the metric's Space")
+def test_the_page_of_the_metric_answers(tmp_path, hub):
+    """`app.py` as it is pushed, served and asked as a visitor does."""
+    folder = build(metric_repo, Sources(), tmp_path / "metric")
+    code = f"""
+import json, os, sys
+os.environ |= {{"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}}
+sys.path.insert(0, {str(folder)!r})
+import app, gradio_client
+page = app.build()
+_, url, _ = page.launch(prevent_thread_lock=True, quiet=True)
+client = gradio_client.Client(url, verbose=False)
+example = [json.dumps(part) for part in app.EXAMPLE]
+answers = [client.predict(*example, True, fn_index=0), client.predict(example[0], "[", True, fn_index=0)]
+page.close()
+print(json.dumps(answers))
+"""
+    (text, problem), (nothing, refusal) = json.loads(
+        run_client(hub, code, tmp_path, token=None).stdout.splitlines()[-1]
+    )
+    predictions, references = metric_app.EXAMPLE
+    assert json.loads(text) == json.loads(json.dumps(dict(metric_module.score(predictions, references))))
+    assert not problem
+    assert not nothing
+    assert refusal.startswith("references: not JSON")
 
 
 @pytest.mark.parametrize(

@@ -3,45 +3,20 @@
 import json
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
+from hub_pushing import DATASET, DRIVER, METRIC, MODEL, answers, holds, push, titles
 from hub_server import Account, LocalHub, run_client, start_client
 
 from tiktalkcoref.corpus.files import find_files
+from tiktalkcoref.hub.contents import MANIFEST
 from tiktalkcoref.hub.prepare import prepare
-from tiktalkcoref.hub.push import _TYPES
-
-METRIC = ("space", "writer/tiktalkcoref_metric")
-DATASET = ("dataset", "writer/tiktalkcoref")
-MODEL = ("model", "writer/tiktalkcoref-base")
 
 
 @pytest.fixture
 def hub():
     with LocalHub() as server:
         yield server
-
-
-@pytest.fixture(scope="session")
-def dataset(sample_corpus, tmp_path_factory) -> Path:
-    """A prepared dataset without pictures."""
-    return prepare(find_files(sample_corpus), tmp_path_factory.mktemp("hub") / "tiktalkcoref")
-
-
-def push(*arguments: str | Path, namespace: str = "writer") -> list[str]:
-    return ["push", *map(str, arguments), "--namespace", namespace]
-
-
-def titles(hub, repo, revision="main"):
-    return [commit.title for commit in hub.repo(*repo).history(revision)]
-
-
-def holds(hub, repo, folder: Path, revision="main") -> bool:
-    """Whether the remote files are those of a folder (beside .gitattributes)."""
-    local = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    remote = hub.repo(*repo).find(revision).files.keys() - {".gitattributes"}
-    return local == remote and all(hub.read(*repo, name, revision) == (folder / name).read_bytes() for name in local)
 
 
 def test_a_push_is_one_commit_and_a_repeated_one_none(hub, dataset, tmp_path):
@@ -67,14 +42,16 @@ def test_only_what_changed_is_committed(hub, dataset, tmp_path):
     hub.page_size = 3  # the listing comes in pages
     command = push("dataset", "--dataset", folder)
     run_client(hub, command, tmp_path)
-    # somebody adds a file on the Hub; a table disappears here, another changes
+    # somebody adds a file on the Hub; a table disappears here, and from the card
     repo = hub.repo(*DATASET)
     head = repo.find("main")
     note = {**head.files, "NOTES.md": hub.store(b"by hand")}
     repo.branches["main"] = hub.commit(repo, head.oid, note, "a note", "somebody").oid
     (folder / "visual/celeb_test-00000-of-00001.parquet").unlink()
     card = folder / "README.md"
-    card.write_text(card.read_text() + "\nOne more line.\n")
+    listed = "  - split: celeb_test\n    path: visual/celeb_test-*\n"
+    assert listed in card.read_text()
+    card.write_text(card.read_text().replace(listed, "") + "\nOne more line.\n")
 
     dry = run_client(hub, [*command, "--dry-run"], tmp_path)
     assert titles(hub, DATASET) == ["a note", "Release 0.1.0", "initial commit"]
@@ -85,7 +62,10 @@ def test_only_what_changed_is_committed(hub, dataset, tmp_path):
     assert titles(hub, DATASET) == ["Update to 0.1.0", "a note", "Release 0.1.0", "initial commit"]
     before, after = repo.history()[1].files, repo.find("main").files
     assert before.keys() - after.keys() == {"visual/celeb_test-00000-of-00001.parquet"}
-    assert {name for name in after if after[name] != before[name]} == {"README.md"}
+    assert {name for name in after if after[name] != before[name]} == {
+        "README.md",
+        MANIFEST,
+    }  # the list is shorter, too
     assert "NOTES.md" in after
     assert repo.tags == {"v0.1.0": repo.history()[2].oid, "v0.1.0-2": repo.branches["main"]}
 
@@ -129,25 +109,6 @@ def test_one_pull_request_and_no_second(hub, tmp_path):
 
 # Refusals: one line, exit code 1, nothing created. All of them in one process: the token is read at each call.
 
-DRIVER = """
-import contextlib, io, json, os, sys
-from tiktalkcoref import cli
-answers = []
-for token, arguments in json.loads({cases!r}):
-    os.environ.pop("HF_TOKEN", None)
-    if token:
-        os.environ["HF_TOKEN"] = token
-    sys.argv = ["tiktalkcoref", "push", *arguments]
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code
-    answers.append([code, err.getvalue()])
-print(json.dumps(answers))
-"""
-
 
 def test_refusals_are_one_line_and_create_nothing(hub, dataset, sample_corpus, tmp_path):
     hub.accounts |= {
@@ -155,6 +116,7 @@ def test_refusals_are_one_line_and_create_nothing(hub, dataset, sample_corpus, t
         "hf_fine_write": Account("writer", permissions=["repo.write"]),
     }
     hub.create("model", "writer/taken")
+    hub.create("dataset", "writer/data")
     hub.create("space", "writer/other", sdk="gradio")
     other = hub.repo("space", "writer/other")
     demo = {"app.py": hub.store(b"import gradio"), "index.html": hub.store(b"<p>")}
@@ -181,6 +143,7 @@ def test_refusals_are_one_line_and_create_nothing(hub, dataset, sample_corpus, t
         ),
         ("hf_writer", [*metric, "museum"], "writer only reads in museum"),
         ("hf_writer", ["metric", *mine, "--name", "taken"], "writer/taken is a model already"),
+        ("hf_writer", ["metric", *mine, "--name", "data"], "writer/data is a dataset already"),
         ("hf_writer", ["metric", *mine, "--name", "other"], "holds something else (no other.py)"),
         ("hf_writer", ["metric", *mine, "--name", "other", "--private"], "is public"),
         ("hf_writer", ["metric", *mine, "--name", "a.b"], "letters, digits"),
@@ -200,17 +163,15 @@ def test_refusals_are_one_line_and_create_nothing(hub, dataset, sample_corpus, t
         ("hf_writer", ["model", *mine, "--model", str(dataset)], "has no config.json"),
         ("hf_writer", ["model", *mine, "--model", str(tmp_path / "pickled")], "holds pytorch_model.bin, which can run"),
     ]
-    script = DRIVER.format(cases=json.dumps([case[:2] for case in cases]))
     before = dict(hub.repos)
-    answers = json.loads(run_client(hub, script, tmp_path, token=None).stdout)
-    for (_, arguments, expected), (code, error) in zip(cases, answers, strict=True):
+    replies = answers(hub, [case[:2] for case in cases], tmp_path)
+    for (_, arguments, expected), (code, error) in zip(cases, replies, strict=True):
         assert code == 1, (arguments, error)
         assert expected in error, (arguments, error)
         assert error.strip().count("\n") == 0, error
         assert error.startswith("error: ")
     assert hub.repos == before
     assert not hub.requested("POST|PUT|DELETE")
-    assert _TYPES == ("model", "dataset", "space")
 
     run_client(hub, push("metric"), tmp_path, token="hf_fine_write")
     assert len(titles(hub, METRIC)) == 2
@@ -248,7 +209,7 @@ def test_a_fault_at_a_step_that_the_client_does_not_repeat(hub, tmp_path, patter
 
 def test_a_hub_that_stays_away_ends_in_one_line(hub, tmp_path):
     hub.fail("POST /api/repos/create", "503", times=100)
-    script = "from tiktalkcoref.hub import remote; remote.LONGEST_WAIT = 0.01\n" + DRIVER.format(
+    script = "from tiktalkcoref.hub import retrying; retrying.LONGEST_WAIT = 0.01\n" + DRIVER.format(
         cases=json.dumps([["hf_writer", ["metric", "--namespace", "writer"]]])
     )
     code, error = json.loads(run_client(hub, script, tmp_path).stdout.splitlines()[-1])[0]
@@ -336,23 +297,24 @@ def test_killed_and_repeated(hub, dataset, tmp_path, pattern):
 def test_two_pushes_at_once(hub, dataset, tmp_path):
     """The same content gives one commit; different content two, the later on top of the earlier."""
     hub.delay = 0.05  # both are under way before either is done
-    other = tmp_path / "other"
-    subprocess.run(["cp", "-r", dataset, other], check=True)
-    card = other / "README.md"
-    card.write_text(card.read_text() + "\nAnother end.\n")
-    for folders, commits in (((dataset, dataset), 2), ((dataset, other), None)):
+    folders = [dataset, dataset, tmp_path / "one", tmp_path / "other"]
+    for folder in folders[2:]:
+        subprocess.run(["cp", "-r", dataset, folder], check=True)
+        card = folder / "README.md"
+        card.write_text(card.read_text() + f"\nThe end of {folder.name}.\n")
+    for pair, commits in (((0, 1), 2), ((2, 3), 4)):
         clients = []
-        for number, folder in enumerate(folders):
-            command = push("dataset", "--dataset", folder, "--build-dir", tmp_path / f"{commits}{number}")
+        for number in pair:
+            command = push("dataset", "--dataset", folders[number], "--build-dir", tmp_path / f"built{number}")
             clients.append(start_client(hub, command, tmp_path))
         for client in clients:
             output, errors = client.communicate(timeout=120)
             assert client.returncode == 0, output + errors
-        if commits:
-            assert len(titles(hub, DATASET)) == commits
-            assert holds(hub, DATASET, tmp_path / f"{commits}0/dataset")
-        else:
-            assert any(holds(hub, DATASET, tmp_path / f"{commits}{number}/dataset") for number in (0, 1))
+        assert len(titles(hub, DATASET)) == commits
+        assert any(holds(hub, DATASET, tmp_path / f"built{number}/dataset") for number in pair)
+    last, first = hub.repo(*DATASET).history()[:2]
+    assert last.parent == first.oid
+    assert last.files["README.md"] != first.files["README.md"]
 
 
 def test_another_commit_in_between(hub, dataset, tmp_path):

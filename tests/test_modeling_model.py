@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import BertTokenizer
 
+from tiktalkcoref.modeling.batch_tiktalkcoref import DialogueBatch
 from tiktalkcoref.modeling.clustering_tiktalkcoref import (
     antecedents_of,
     close_clusters,
@@ -188,9 +189,11 @@ def test_mentions_nest_but_do_not_cross(seed):
 
 
 def describe(spans, sentences, speakers):
-    characters = [list("".join(sentences))]
     utterance = torch.tensor([[n for n, sentence in enumerate(sentences) for _ in sentence]])
-    return describe_mentions([spans], characters, utterance, torch.tensor(speakers)[utterance])
+    speaker = torch.tensor(speakers)[utterance]
+    unread = torch.empty(0, dtype=torch.long)
+    batch = DialogueBatch(unread, unread, unread, unread, utterance, speaker, [list("".join(sentences))])
+    return describe_mentions([spans], batch)
 
 
 def test_kinds_of_pair():
@@ -383,7 +386,7 @@ def test_given_clusters_and_mentions():
     found = model.predict(processor(dialogues), mentions=mentions)
     assert [sorted(m for c in r["clusters"] for m in c) for r in found] == [sorted(m) for m in mentions]
     assert all(r["clusters"] == sorted(r["clusters"]) for r in found)
-    with pytest.raises(ValueError, match=r"dialogue 1 of the batch has the mention \[0, 999\]"):
+    with pytest.raises(ValueError, match=r"dialogue 2 of the batch has the mention \[0, 999\]"):
         model.predict(processor(dialogues), mentions=[[], [(0, 999)], []])
 
 
@@ -396,7 +399,7 @@ def test_windows_cover_long_dialogues():
     assert len(batch["input_ids"]) > 30
     found = model.predict(batch)
     assert max(end for cluster in found[0]["clusters"] for _, end in cluster) > 1000
-    import tiktalkcoref.modeling.modeling_tiktalkcoref as module
+    import tiktalkcoref.modeling.reading_tiktalkcoref as module
 
     tokens, module.TOKENS = module.TOKENS, 200  # a few windows at a time
     try:
@@ -428,7 +431,7 @@ def test_title_is_context_and_query():
 def test_parameter_groups_hold_everything_once():
     model = make_model()
     groups = model.parameter_groups()
-    assert sorted(groups) == ["heads", "text_encoder", "vision_encoder"]
+    assert sorted(groups) == ["heads", "scalars", "text_encoder", "vision_encoder"]
     numbers = [id(parameter) for group in groups.values() for parameter in group]
     assert sorted(numbers) == sorted(id(parameter) for parameter in model.parameters())
     assert not any("pooler" in name for name, _ in model.named_parameters())

@@ -1,6 +1,7 @@
 """The pipeline: the result's form, offsets, batches and streams, given clusters and mentions, errors."""
 
 import random
+import re
 import types
 
 import pytest
@@ -294,12 +295,29 @@ def test_wrong_calls(resolver, build_tiny):
         TikTalkCorefPipeline(model=model, device="cpu")
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"temperature": 1, "top_k": 2},
+            "unknown arguments of the multimodal-coreference pipeline: temperature, top_k. A call takes clusters, "
+            "mentions, batch_size and num_workers; what belongs to a dialogue is a key of it.",
+        ),
+        ({"batch_size": -1}, "batch_size is -1: expected a whole number of at least 1."),
+        ({"batch_size": "8"}, "batch_size is '8': expected a whole number of at least 1."),
+    ],
+)
+def test_arguments_that_a_call_does_not_take(resolver, given, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        resolver({"sentences": ["我"]}, **given)
+
+
 def test_an_error_names_the_dialogue_as_it_came(resolver):
     """Not as it was sorted."""
     made = [*dialogues(5), {"sentences": ["我" * 99, ""]}, 7]
-    with pytest.raises(DialogueError, match=r"^dialogue 5: sentences\[1\] is empty"):
+    with pytest.raises(DialogueError, match=r"^dialogue 6: sentences\[1\] is empty"):
         resolver(made, batch_size=4)
-    with pytest.raises(DialogueError, match=r"^dialogue 5: sentences\[1\] is empty"):
+    with pytest.raises(DialogueError, match=r"^dialogue 6: sentences\[1\] is empty"):
         list(resolver(iter(made), batch_size=4))
-    with pytest.raises(DialogueError, match=r"^dialogue 1: found a value of type int, expected a dictionary"):
+    with pytest.raises(DialogueError, match=r"^dialogue 2: found a value of type int, expected a dictionary"):
         resolver([made[0], 7])

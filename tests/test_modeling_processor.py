@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tiktalkcoref.modeling.inputs_tiktalkcoref import DialogueError
+from tiktalkcoref.modeling.inputs_tiktalkcoref import DialogueError, open_picture
 from tiktalkcoref.modeling.processing_tiktalkcoref import TikTalkCorefProcessor
 
 
@@ -249,6 +249,37 @@ def test_picture_modes(tiny_tokenizer, mode):
     processor = TikTalkCorefProcessor(tiny_tokenizer, image_size=4)
     batch = processor({"sentences": ["我"], "regions": [Image.new(mode, (5, 6))]})
     assert batch["pixel_values"].shape == (1, 3, 4, 4)
+
+
+GREY = np.linspace(0, 1, 64).reshape(8, 8)
+DEEP = {
+    "sixteen.png": (GREY * 65_535).round().astype(np.uint16),
+    "sixteen.tif": (GREY * 65_535).round().astype(np.uint16),
+    "thirty-two.tif": (GREY * 65_535).round().astype(np.int32),
+    "full.tif": (GREY * (2**31 - 1)).astype(np.int32),
+    "float.tif": GREY.astype(np.float32),
+    "float-255.tif": (GREY * 255).astype(np.float32),
+    "small.tif": (GREY * 255).round().astype(np.int32),
+}
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_pictures_of_more_than_eight_bits_are_scaled(tmp_path, name):
+    """Pillow would clip them: white for 16 bits, black for floats."""
+    Image.fromarray(DEEP[name]).save(tmp_path / name)
+    found = np.asarray(open_picture(tmp_path / name)).astype(int)
+    assert found.shape == (8, 8, 3)
+    assert np.abs(found[..., 0] - GREY * 255).max() <= 1
+    assert np.array_equal(found[..., 0], found[..., 2])
+
+
+@pytest.mark.parametrize("value", [float("nan"), -1.0, 1e6])
+def test_floats_of_no_range_are_refused(tmp_path, value):
+    values = GREY.astype(np.float32)
+    values[3, 3] = value
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    with pytest.raises(DialogueError, match=r"^picture: .* holds values from .* in mode F; expected 0 to 1"):
+        open_picture(tmp_path / "a.tif")
 
 
 def test_a_picture_is_turned_as_its_exif_says(tiny_tokenizer, tmp_path):

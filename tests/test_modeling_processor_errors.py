@@ -1,5 +1,6 @@
 """What the processor refuses, and what it says: where, what was found, what to do."""
 
+import os
 import re
 import struct
 import zlib
@@ -104,7 +105,7 @@ def test_not_a_dialogue(processor):
     refuse(
         processor,
         [TEXT, "我爱你"],
-        "dialogue 1: found a value of type str, expected a dictionary such as "
+        "dialogue 2: found a value of type str, expected a dictionary such as "
         '{"sentences": ["…", "…"], "speakers": ["A", "B"]}.',
     )
     refuse(processor, [], "no dialogues: found an empty list, expected at least one.")
@@ -114,7 +115,7 @@ def test_messages_name_the_dialogue(processor):
     refuse(
         processor,
         [TEXT, TEXT, {"sentences": [""]}],
-        "dialogue 2: sentences[0] is empty; leave out utterances without text.",
+        "dialogue 3: sentences[0] is empty; leave out utterances without text.",
     )
     with pytest.raises(DialogueError, match=r"^video 7: sentences\[0\] is empty"):
         processor([{"sentences": [""]}], names=["video 7"])
@@ -248,6 +249,32 @@ def test_the_limit_of_pixels_holds_for_arrays(processor, monkeypatch):
         {**TEXT, "regions": [np.zeros((11, 10, 3), dtype=np.uint8)]},
         "dialogue: regions[0]: the picture is 10 x 11 = 110 pixels, more than the limit of 100; scale it down first.",
     )
+
+
+@pytest.mark.timeout(10)
+def test_a_pipe_or_a_device_is_no_picture(processor, tmp_path):
+    """Reading either would never end."""
+    os.mkfifo(tmp_path / "pipe.png")
+    for path in (tmp_path / "pipe.png", "/dev/zero"):
+        refuse(
+            processor,
+            {**TEXT, "regions": [path]},
+            f"dialogue: regions[0]: {str(path)!r} is a pipe, socket or device, expected a picture file.",
+        )
+
+
+def test_a_dialogue_without_end(processor):
+    refuse(
+        processor,
+        [TEXT, {"sentences": ["我" * 60_000, "好" * 40_000]}],
+        "dialogue 2 has 100,000 characters, more than the limit of 50,000: split it, or raise the limit "
+        "(processor.max_characters = 100000; it will take a while).",
+    )
+    processor.max_characters = 4
+    processor(TEXT)
+    processor.max_characters = 3
+    with pytest.raises(DialogueError, match=r"^dialogue has 4 characters, more than the limit of 3"):
+        processor(TEXT)
 
 
 def test_boxes_may_touch_the_frame(processor):

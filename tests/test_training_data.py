@@ -3,6 +3,7 @@
 import io
 import json
 import random
+import shutil
 
 import pytest
 from PIL import Image
@@ -64,6 +65,64 @@ def test_a_box_without_picture_takes_the_regions_from_the_dialogue():
 def test_a_box_that_leaves_its_frame_is_cut_at_the_edge():
     found = to_dialogue(row([box("C1", frame=encoded("red"), bbox=(-3, 4, 20, 30))], ["C1", "none"]))
     assert found["regions"][0].size == (8, 4)
+
+
+@pytest.mark.parametrize("label", ["none", ""])
+def test_a_box_of_nobody_is_no_clusters_region(label):
+    red, blue = encoded("red"), encoded("blue")
+    found = to_dialogue(row([box(label, region=red), box("C1", region=blue)], ["C1", label]))
+    assert found["links"] == [1, -1]
+    assert len(found["regions"]) == 2  # it may still be a wrong answer
+
+
+def test_picture_files_are_read_and_closed(tmp_path):
+    """A corpus has thousands; most systems allow 1,024 open files."""
+    resource = pytest.importorskip("resource")
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "a.png")
+    boxes = [box("C1", region={"bytes": None, "path": str(tmp_path / "a.png")}) for _ in range(10)]
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, before[0]), before[1]))
+    try:
+        dialogues = [to_dialogue(row(boxes, ["C1", "none"])) for _ in range(40)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert dialogues[-1]["regions"][-1].getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_what_is_no_picture_is_named_by_its_dialogue():
+    with pytest.raises(DatasetError, match=r"dialogue 1: .* a picture was expected"):
+        to_dialogue(row([box("C1", region={"bytes": b"no picture", "path": None})], ["C1", "none"]))
+
+
+def test_dialogues_are_counted_from_one():
+    assert data.names_of([{"doc_key": "7"}, {"doc_key": ""}, {}]) == ["dialogue 7", "dialogue 2", "dialogue 3"]
+
+
+@pytest.fixture(scope="module")
+def prepared(raw, tmp_path_factory):
+    from tiktalkcoref.hub.prepare import prepare
+
+    return prepare(find_files(raw), tmp_path_factory.mktemp("prepared") / "dataset")
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (
+            lambda path: path.write_bytes(path.read_bytes()[:200]),
+            r"train.*parquet is no whole Parquet file \(200 bytes",
+        ),
+        (lambda path: path.write_bytes(b""), r"train.*parquet is no whole Parquet file \(0 bytes"),
+        (lambda path: path.unlink(), r"config 'all', split 'train'"),
+    ],
+    ids=["truncated", "empty", "missing"],
+)
+def test_a_damaged_dataset_folder_is_named(prepared, tmp_path, damage, words):
+    folder = shutil.copytree(prepared, tmp_path / "dataset")
+    for path in (folder / "all").glob("train*.parquet"):
+        damage(path)
+    with pytest.raises(DatasetError, match=words):
+        load_dialogues(str(folder), "all", "train")
 
 
 def test_a_folder_of_upstream_files_and_the_prepared_folder_give_the_same(raw, tmp_path):

@@ -8,8 +8,10 @@ import time
 import pytest
 import torch
 
-from tiktalkcoref.training import train as train_module
+from tiktalkcoref.training import loop
 from tiktalkcoref.training.checkpoint import CheckpointError, list_checkpoints
+from tiktalkcoref.training.monitor import Monitor
+from tiktalkcoref.training.run_folder import holds_run
 from tiktalkcoref.training.train import OutputError, train
 
 from .training_runs import launch, tiny_recipe, weights, write_recipe
@@ -21,7 +23,7 @@ class Killed(BaseException):
 
 def train_until(step, recipe, output, monkeypatch):
     """A run that dies right after an optimiser step, before anything is written of it."""
-    real = train_module.Monitor.step
+    real = Monitor.step
 
     def dying(self, number, *arguments):
         real(self, number, *arguments)
@@ -29,7 +31,7 @@ def train_until(step, recipe, output, monkeypatch):
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_module.Monitor, "step", dying)
+        patch.setattr(Monitor, "step", dying)
         with pytest.raises(Killed):
             train(recipe, output, quiet=True)
 
@@ -66,15 +68,21 @@ def test_resuming_a_finished_run_returns_its_summary(sample_corpus, tmp_path):
     assert (tmp_path / "run" / "log.jsonl").read_bytes() == before
 
 
-def test_resuming_nothing_starts_from_the_beginning(sample_corpus, tmp_path):
-    assert (
-        train(tiny_recipe(tmp_path, sample_corpus, epochs=1), tmp_path / "run", resume=True, quiet=True)["steps"] == 2
-    )
+def test_resuming_where_no_run_is_asks_for_the_name(sample_corpus, tmp_path):
+    with pytest.raises(OutputError, match=r"holds no run to go on with: name the folder of one by --output"):
+        train(tiny_recipe(tmp_path, sample_corpus, epochs=1), tmp_path / "rum", resume=True, quiet=True)
+
+
+def test_resuming_a_run_without_a_checkpoint_starts_from_the_beginning(sample_corpus, tmp_path, monkeypatch, capsys):
+    train_until(1, tiny_recipe(tmp_path, sample_corpus, epochs=1), tmp_path / "run", monkeypatch)
+    assert not list_checkpoints(tmp_path / "run" / "checkpoints")
+    assert train(tiny_recipe(tmp_path, sample_corpus, epochs=1), tmp_path / "run", resume=True)["steps"] == 2
+    assert "holds no checkpoint yet: starting from the beginning" in capsys.readouterr().err
 
 
 def test_patience_survives_a_kill(sample_corpus, tmp_path, monkeypatch):
     """Scores that never rise: two evaluations without gain end the run, though it was killed between them."""
-    monkeypatch.setattr(train_module, "evaluate_model", lambda *_, **__: {"conll_f1": 0.5})
+    monkeypatch.setattr(loop, "evaluate_model", lambda *_, **__: {"conll_f1": 0.5})
     settings = {"epochs": 9, "patience": 2, "checkpoint_every": 1}
     train_until(5, tiny_recipe(tmp_path, sample_corpus, **settings), tmp_path / "run", monkeypatch)
     summary = train(tiny_recipe(tmp_path, sample_corpus, **settings), tmp_path / "run", resume=True, quiet=True)
@@ -140,6 +148,10 @@ checkpoint.save_file = dying
 """
 
 
+def resume(output):
+    return ["--resume"] if holds_run(output) else []
+
+
 @pytest.mark.slow
 def test_killed_at_any_moment_and_while_saving(sample_corpus, tmp_path):
     recipe = str(write_recipe(tmp_path, sample_corpus, vision=True, checkpoint_every=1, epochs=3))
@@ -150,7 +162,7 @@ def test_killed_at_any_moment_and_while_saving(sample_corpus, tmp_path):
     # killed while the second and the third checkpoint are written: only that one is lost
     output = tmp_path / "saving"
     for call, left in ((5, 1), (8, 2)):
-        process = launch([recipe, "--output", str(output), "--resume"], code=DIE_WHILE_SAVING.format(call=call))
+        process = launch([recipe, "--output", str(output), *resume(output)], code=DIE_WHILE_SAVING.format(call=call))
         assert process.wait(120) == -signal.SIGKILL, process.stdout.read()
         assert list_checkpoints(output / "checkpoints")[-1].name == f"step-{left:08d}"
     finished = launch([recipe, "--output", str(output), "--resume"])
@@ -161,7 +173,7 @@ def test_killed_at_any_moment_and_while_saving(sample_corpus, tmp_path):
     # killed from outside, whenever that is
     output = tmp_path / "outside"
     for checkpoints in (1, 3):
-        process = launch([recipe, "--output", str(output), "--resume"])
+        process = launch([recipe, "--output", str(output), *resume(output)])
         while process.poll() is None and len(list_checkpoints(output / "checkpoints")) < min(checkpoints, 2):
             time.sleep(0.01)
         os.kill(process.pid, signal.SIGKILL) if process.poll() is None else None

@@ -9,9 +9,9 @@ from safetensors.torch import load_file
 
 from tiktalkcoref.evaluation.dialogues import DatasetError
 from tiktalkcoref.evaluation.predictions import evaluate_model
-from tiktalkcoref.training import train as train_module
+from tiktalkcoref.training import loop
 from tiktalkcoref.training.building import BackboneError, build, character_tokenizer
-from tiktalkcoref.training.optimization import WeightAverage, build_optimizer, layer_depths, learning_rate_factor
+from tiktalkcoref.training.optimization import averaged, build_average, build_optimizer, build_schedule, layer_depths
 from tiktalkcoref.training.recipe import Optimizer, RecipeError, load_recipe
 from tiktalkcoref.training.train import OutputError, train
 
@@ -83,7 +83,7 @@ def no_step(monkeypatch):
     def fail(*_):
         raise AssertionError("a step was taken")
 
-    monkeypatch.setattr(train_module, "_fit_steps", fail)
+    monkeypatch.setattr(loop, "fit_steps", fail)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_learning_rates_come_from_modules(build_tiny):
     model, _ = build_tiny(vision=True)
     settings = Optimizer(learning_rate=1.0, text_learning_rate=0.1, vision_learning_rate=0.01, layer_decay=0.5)
     groups = build_optimizer(model, settings).param_groups
-    rates = {id(parameter): group["base_lr"] for group in groups for parameter in group["params"]}
+    rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
     assert len(rates) == sum(1 for _ in model.parameters())
     text = model.text_encoder
     assert rates[id(text.encoder.layer[1].output.dense.weight)] == pytest.approx(0.1)
@@ -235,29 +235,37 @@ def test_depths_of_an_encoder_without_layers_are_zero():
     assert layer_depths(linear, list(linear.parameters())) == {}
 
 
+def rates_of(settings, steps=100):
+    """The rate of every update of a run, as a share of the full one, and what comes after the last."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    schedule, rates = build_schedule(optimizer, steps, settings), []
+    for _ in range(steps + 1):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return rates
+
+
 def test_the_rate_rises_and_falls():
-    settings = Optimizer(warmup=0.1)
-    rates = [learning_rate_factor(step, 100, settings) for step in range(101)]
+    rates = rates_of(Optimizer(warmup=0.1))
     assert 0 < rates[0] < rates[5] < rates[10] == 1.0
     assert rates[55] == pytest.approx(0.5)
     assert rates[100] == 0
-    cosine = Optimizer(warmup=0, schedule="cosine")
-    assert learning_rate_factor(50, 100, cosine) == pytest.approx(0.5)
-    assert learning_rate_factor(99, 100, Optimizer(warmup=0, schedule="constant")) == 1.0
+    assert rates_of(Optimizer(warmup=0, schedule="cosine"))[50] == pytest.approx(0.5)
+    assert rates_of(Optimizer(warmup=0, schedule="constant"))[99] == 1.0
 
 
-def test_the_average_is_applied_and_taken_off_again():
+def test_the_average_is_beside_the_model():
     model = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.constant_(model.weight, 0.0)
-    average = WeightAverage(model, decay=0.5)
+    average = build_average(model, decay=0.5)
     expected = 0.0
     for step in range(1, 6):
         torch.nn.init.constant_(model.weight, float(step))
-        average.update(step)
+        average.update_parameters(model)
         decay = min(0.5, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * step
-    with average.applied():
-        assert model.weight.item() == pytest.approx(expected)
+    assert averaged(average, model).weight.item() == pytest.approx(expected)
     assert model.weight.item() == 5.0
 
 

@@ -5,9 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
 import yaml
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tiktalkcoref.training.recipe import Recipe, load_recipe
 
@@ -23,6 +25,16 @@ WITHOUT_DROPOUT = [
     "initial.text_encoder.hidden_dropout_prob=0",
     "initial.text_encoder.attention_probs_dropout_prob=0",
 ]
+
+
+class NoFloat64(TorchDispatchMode):
+    """Fails at the first operation that gives a float64 tensor, as MPS does."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple | list) else [result]:
+            assert not (isinstance(tensor, torch.Tensor) and tensor.dtype == torch.float64), function
+        return result
 
 
 def write_recipe(folder: Path, corpus: Path, vision: bool = False, **loop) -> Path:

@@ -7,24 +7,28 @@ from typing import Any
 
 from PIL import Image
 
-from tiktalkcoref.evaluation.dialogues import Dialogue
+from tiktalkcoref.evaluation.dialogues import Dialogue, names_of
 from tiktalkcoref.modeling.inputs_tiktalkcoref import read_regions
 
 MAX_SCALED = 2_000_000_000  # bytes of scaled regions that are held in memory
 
 
-def scale_regions(dialogues: Sequence[Dialogue], size: int) -> None:
+def scale_regions(dialogues: Sequence[Dialogue], size: int) -> bool:
     """Scale every region (in place) to the square that the processor wants, once instead of in every epoch.
 
-    Left alone where the scaled pictures would not fit into `MAX_SCALED` bytes.
+    Left alone, and False, where the scaled pictures would not fit into `MAX_SCALED` bytes.
     """
     count = sum(len(dialogue.get("regions", ())) for dialogue in dialogues)
     if count * size * size * 3 > MAX_SCALED:
-        return
-    for number, dialogue in enumerate(dialogues):
+        return False
+    for name, dialogue in zip(names_of(dialogues), dialogues, strict=True):
         if dialogue.get("regions"):
-            pictures = read_regions(dialogue, f"dialogue {dialogue['doc_key'] or number}")
-            dialogue["regions"] = [picture.resize((size, size), Image.Resampling.BICUBIC) for picture in pictures]
+            scaled = [
+                [picture.resize((size, size), Image.Resampling.BICUBIC) for picture in region]
+                for region in read_regions(dialogue, name)
+            ]
+            dialogue["regions"] = [region[0] if len(region) == 1 else region for region in scaled]
+    return True
 
 
 @dataclass(frozen=True)
@@ -69,10 +73,10 @@ def plan_epoch(
     groups = [order[start : start + size] for start in range(0, len(order), size)]
     if length_grouped:
         generator.shuffle(groups)
-    return [_share(sorted(group, key=lambda i: -lengths[i]), batch_size, processes, rank) for group in groups]
+    return [_deal_out(sorted(group, key=lambda i: -lengths[i]), batch_size, processes, rank) for group in groups]
 
 
-def _share(group: list[int], batch_size: int, processes: int, rank: int) -> Step:
+def _deal_out(group: list[int], batch_size: int, processes: int, rank: int) -> Step:
     """The micro-batches of one process: the group is dealt out in turn, so shares differ by one dialogue at most."""
     mine = group[rank::processes]
     count = -(-len(group[::processes]) // batch_size)
@@ -94,21 +98,7 @@ def batches_of(
 
     # its own generator: a loader that draws its base seed from torch's would shift every dropout mask after it
     generator = torch.Generator().manual_seed(0)
+    indexed: Any = dialogues  # a list is all that the loader asks for
     return iter(
-        DataLoader(
-            _AsDataset(dialogues), batch_sampler=batches, collate_fn=collate, num_workers=workers, generator=generator
-        )
+        DataLoader(indexed, batch_sampler=batches, collate_fn=collate, num_workers=workers, generator=generator)
     )
-
-
-class _AsDataset:
-    """A sequence for DataLoader, which asks for no more than these two."""
-
-    def __init__(self, dialogues: Sequence[Dialogue]) -> None:
-        self.dialogues = dialogues
-
-    def __len__(self) -> int:
-        return len(self.dialogues)
-
-    def __getitem__(self, index: int) -> Dialogue:
-        return self.dialogues[index]

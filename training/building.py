@@ -1,41 +1,29 @@
 """Where a run starts: the model and the processor that a recipe asks for."""
 
-import inspect
+import contextlib
 import string
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer, BertTokenizer
 
-from tiktalkcoref.evaluation import registry  # noqa: F401 (importing it is its use)
+from tiktalkcoref.evaluation import models  # noqa: F401 (importing it makes our model type known to transformers)
 from tiktalkcoref.evaluation.dialogues import Dialogue
-from tiktalkcoref.files.hints import closest
+from tiktalkcoref.evaluation.hub_names import without_waiting
+from tiktalkcoref.files.errors import UserError
 from tiktalkcoref.modeling.configuration_tiktalkcoref import TikTalkCorefConfig
 from tiktalkcoref.modeling.modeling_tiktalkcoref import TikTalkCorefModel
 from tiktalkcoref.modeling.processing_tiktalkcoref import TikTalkCorefProcessor
 
-from .recipe import Recipe, RecipeError
+from .recipe import Recipe
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 PUNCTUATION = "，。！？、；：…—～·‘’“”（）《》〈〉【】「」『』％￥＠＃＆＋－＝／｜"
 
 
-class BackboneError(ValueError):
+class BackboneError(UserError):
     """A backbone that cannot be had; the message names the way that needs no network."""
-
-
-def check_model_fields(recipe: Recipe) -> None:
-    """Raise RecipeError for a field in `model` that TikTalkCorefConfig does not have (it would be kept and ignored)."""
-    known = [
-        name for name in inspect.signature(TikTalkCorefConfig.__init__).parameters if name not in ("self", "kwargs")
-    ]
-    given_elsewhere = {"text_config": "initial.text_encoder", "vision_config": "initial.vision_encoder"}
-    for name in recipe.model:
-        if name in given_elsewhere:
-            raise RecipeError(f"recipe {recipe.name}: model.{name} is set by {given_elsewhere[name]}")
-        if name not in known:
-            raise RecipeError(f"recipe {recipe.name}: unknown field model.{name}{closest(name, known)}")
 
 
 def build(recipe: Recipe, dialogues: Sequence[Dialogue]) -> tuple[TikTalkCorefModel, TikTalkCorefProcessor]:
@@ -48,12 +36,13 @@ def build(recipe: Recipe, dialogues: Sequence[Dialogue]) -> tuple[TikTalkCorefMo
     if initial.checkpoint:
         return _from_checkpoint(initial.checkpoint, recipe.model)
     if initial.chinese_clip:
-        with _naming("Chinese-CLIP", initial.chinese_clip, "initial.chinese_clip"):
+        with _loading("Chinese-CLIP", initial.chinese_clip, "initial.chinese_clip"):
             tokenizer = AutoTokenizer.from_pretrained(initial.chinese_clip)
             model = TikTalkCorefModel.from_chinese_clip(initial.chinese_clip, **recipe.model)
         return model, TikTalkCorefProcessor.from_config(model.config, tokenizer)
     if isinstance(initial.text_encoder, str):
-        with _naming("text encoder", initial.text_encoder, "initial.text_encoder"):
+        vision = initial.vision_encoder if isinstance(initial.vision_encoder, str) else None
+        with _loading("text encoder", initial.text_encoder, "initial.text_encoder", vision):
             tokenizer = AutoTokenizer.from_pretrained(initial.text_encoder)
             model = TikTalkCorefModel.from_encoders(initial.text_encoder, initial.vision_encoder, **recipe.model)
         return model, TikTalkCorefProcessor.from_config(model.config, tokenizer)
@@ -90,34 +79,35 @@ def _gb2312_hanzi() -> list[str]:
 
 
 def _from_checkpoint(source: str, fields: dict[str, Any]) -> tuple[TikTalkCorefModel, TikTalkCorefProcessor]:
-    with _naming("model", source, "initial.checkpoint"):
+    with _loading("model", source, "initial.checkpoint"):
         config = TikTalkCorefConfig.from_pretrained(source, **fields)
         model = TikTalkCorefModel.from_pretrained(source, config=config)
         tokenizer = AutoTokenizer.from_pretrained(source)
     return model, TikTalkCorefProcessor.from_config(config, tokenizer)
 
 
-class _naming:  # noqa: N801 (a context manager, read as a word)
-    """Turn the errors of loading a backbone into one that names the field of the recipe and the offline way."""
+@contextlib.contextmanager
+def _loading(what: str, source: str, field: str, vision: str | None = None) -> Iterator[None]:
+    """Turn the errors of loading a backbone into one that names the field of the recipe and the offline way.
 
-    def __init__(self, what: str, source: str, field: str) -> None:
-        self.what, self.source, self.field = what, source, field
-
-    def __enter__(self) -> None:
-        source = Path(self.source).expanduser()
-        looks_like_path = self.source.startswith((".", "/", "~")) or self.source.count("/") > 1
-        if looks_like_path and not source.is_dir():
-            raise BackboneError(f"the {self.what} {self.source!r} is not there: no such folder. {self._way()}")
-        if source.is_dir() and not (source / "config.json").is_file():
-            raise BackboneError(f"the {self.what} {self.source!r} is a folder without config.json. {self._way()}")
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError):
-            reason = str(error).strip().splitlines()[0]
-            raise BackboneError(f"the {self.what} {self.source!r} cannot be had: {reason} {self._way()}") from error
-
-    def _way(self) -> str:
-        return (
-            f"Without a network, give a folder that holds config.json, the weights (safetensors) and the tokenizer: "
-            f"--set {self.field}=FOLDER (`hf download NAME --local-dir FOLDER` fills one where there is a network)."
-        )
+    Args:
+        source: the folder or Hub name that the recipe gives in `field`.
+        vision: timm's name of a vision encoder that is loaded beside it.
+    """
+    way = (
+        f"Without a network, give a folder that holds config.json, the weights (safetensors) and the tokenizer: "
+        f"--set {field}=FOLDER (`hf download NAME --local-dir FOLDER` fills one where there is a network)."
+    )
+    folder = Path(source).expanduser()
+    looks_like_path = source.startswith((".", "/", "~")) or source.count("/") > 1
+    if looks_like_path and not folder.is_dir():
+        raise BackboneError(f"the {what} {source!r} is not there: no such folder. {way}")
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise BackboneError(f"the {what} {source!r} is a folder without config.json. {way}")
+    try:
+        with without_waiting() if vision or not folder.is_dir() else contextlib.nullcontext():
+            yield
+    except OSError as error:
+        beside = f" (or the vision encoder {vision!r})" if vision else ""
+        reason = str(error).strip().splitlines()[0]
+        raise BackboneError(f"the {what} {source!r}{beside} cannot be had: {reason} {way}") from error

@@ -9,27 +9,34 @@ A checkpoint is a folder `checkpoints/step-00000120`, written whole or not at al
     state.json              position in the data, best score so far, hyperparameters of the optimiser's groups
 """
 
+import contextlib
 import json
 import random
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, load_model, save_file, save_model
 
 from tiktalkcoref.files.atomic import ANYTHING, atomic_folder
+from tiktalkcoref.files.errors import UserError
 
-FORMAT = 1
+FORMAT = 2
 _NAME = re.compile(r"step-(\d{8})")
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A checkpoint that does not fit the run that wants to go on from it."""
+
+
+class DamagedCheckpointError(CheckpointError):
+    """A checkpoint that is not whole: cut short, or changed by something else."""
 
 
 @dataclass
@@ -91,6 +98,7 @@ def check_checkpoint(path: Path, model: torch.nn.Module, processes: int, fingerp
 
     Raises:
         CheckpointError: names what differs, for an architecture the first tensor that does.
+        DamagedCheckpointError: files that cannot be read.
     """
     state = _read_state(path)
     if state["fingerprint"] != fingerprint:
@@ -103,7 +111,7 @@ def check_checkpoint(path: Path, model: torch.nn.Module, processes: int, fingerp
             f"{path} was written by {state['processes']} process(es), this run has {processes}: their shares of the "
             f"data differ; go on with --num_processes {state['processes']}, or start a new run in another --output"
         )
-    with safe_open(path / "weights.safetensors", framework="pt") as file:
+    with _whole(path), safe_open(path / "weights.safetensors", framework="pt") as file:
         saved = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     present = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     differing = [name for name, shape in saved.items() if present.get(name) != shape]
@@ -132,26 +140,39 @@ def load_checkpoint(
     optimizer: torch.optim.Optimizer,
     average: list[torch.Tensor] | None = None,
 ) -> tuple[Progress, list[dict[str, torch.Tensor]], dict[str, Any] | None]:
-    """Put the tensors back (in place); return the progress, the random states of all processes, the scaler's state."""
+    """Put the tensors back (in place); return the progress, the random states of all processes, the scaler's state.
+
+    Raises:
+        DamagedCheckpointError: files that cannot be read; the tensors may be of this checkpoint in part.
+    """
     state = _read_state(path)
     device = next(model.parameters()).device
-    load_model(model, str(path / "weights.safetensors"), device=str(device))
-    if average is not None:
-        tensors = load_file(path / "average.safetensors")
-        for number, tensor in enumerate(average):
-            tensor.copy_(tensors[str(number)])
-    _restore_optimizer(optimizer, load_file(path / "optimizer.safetensors"), state["optimizer_groups"])
-    states: list[dict[str, torch.Tensor]] = [{} for _ in range(state["processes"])]
-    for name, tensor in load_file(path / "random.safetensors").items():
-        rank, _, key = name.partition(".")
-        states[int(rank)][key] = tensor
-    return Progress(**state["progress"]), states, state["scaler"]
+    with _whole(path):
+        load_model(model, str(path / "weights.safetensors"), device=str(device))
+        if average is not None:
+            tensors = load_file(path / "average.safetensors")
+            for number, tensor in enumerate(average):
+                tensor.copy_(tensors[str(number)])
+        _restore_optimizer(optimizer, load_file(path / "optimizer.safetensors"), state["optimizer_groups"])
+        states: list[dict[str, torch.Tensor]] = [{} for _ in range(state["processes"])]
+        for name, tensor in load_file(path / "random.safetensors").items():
+            rank, _, key = name.partition(".")
+            states[int(rank)][key] = tensor
+        return Progress(**state["progress"]), states, state["scaler"]
 
 
-def get_random_state() -> dict[str, torch.Tensor]:
-    """The states of Python's, NumPy's and torch's generators in this process, as tensors."""
+def set_aside(path: Path) -> Path:
+    """Rename a damaged checkpoint, so that it counts no more but nothing of it is lost."""
+    aside = path.with_name(f"{path.name}.damaged")
+    shutil.rmtree(aside, ignore_errors=True)
+    return path.rename(aside)
+
+
+def get_random_state(device: torch.device) -> dict[str, torch.Tensor]:
+    """The states of Python's, NumPy's and torch's generators in this process, the device's too, as tensors."""
     version, numbers, gauss = random.getstate()
-    _, keys, position, has_gauss, cached = np.random.get_state()
+    legacy: Any = np.random.get_state()
+    _, keys, position, has_gauss, cached = legacy
     states = {
         "python": torch.tensor([version, *numbers], dtype=torch.int64),
         "python_gauss": torch.tensor([] if gauss is None else [gauss], dtype=torch.float64),
@@ -159,12 +180,12 @@ def get_random_state() -> dict[str, torch.Tensor]:
         "numpy_gauss": torch.tensor([cached], dtype=torch.float64),
         "torch": torch.get_rng_state(),
     }
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state()
+    if device.type != "cpu":
+        states["device"] = getattr(torch, device.type).get_rng_state()
     return states
 
 
-def set_random_state(states: dict[str, torch.Tensor]) -> None:
+def set_random_state(states: dict[str, torch.Tensor], device: torch.device) -> None:
     """Put back what `get_random_state` returned."""
     version, *numbers = states["python"].tolist()
     gauss = states["python_gauss"].tolist()
@@ -172,15 +193,28 @@ def set_random_state(states: dict[str, torch.Tensor]) -> None:
     *keys, position, has_gauss = states["numpy"].tolist()
     np.random.set_state(("MT19937", np.array(keys, np.uint32), position, has_gauss, states["numpy_gauss"].item()))
     torch.set_rng_state(states["torch"])
-    if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states["cuda"])
+    if "device" in states and device.type != "cpu":
+        getattr(torch, device.type).set_rng_state(states["device"])
 
 
 def _read_state(path: Path) -> dict[str, Any]:
-    state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-    if state.get("format") != FORMAT:
-        raise CheckpointError(f"{path} has format {state.get('format')!r}; this version reads format {FORMAT}")
-    return state
+    with _whole(path):
+        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        if state["format"] != FORMAT:
+            raise CheckpointError(f"{path} has format {state['format']!r}; this version reads format {FORMAT}")
+        fields = ("fingerprint", "processes", "progress", "scaler", "optimizer_groups")
+        return state | {name: state[name] for name in fields}
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """Whatever goes wrong in reading files that we wrote ourselves: they are damaged."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
+        raise DamagedCheckpointError(f"{path} is damaged ({type(error).__name__}: {error})") from error
 
 
 def _flatten_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:

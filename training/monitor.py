@@ -1,5 +1,6 @@
 """What a run tells while it runs: a progress bar, a log that a machine can read, and accelerate's trackers."""
 
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -7,29 +8,62 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import GeneralTracker, on_main_process
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from tiktalkcoref.evaluation.headline import headline
 from tiktalkcoref.files.atomic import atomic_file
 
 from .checkpoint import Progress
 
 LOSSES = ("loss", "loss_start", "loss_end", "loss_clustering", "loss_linking")
-SHOWN = {"conll_f1": "CoNLL F1", "mention_f1": "mention F1", "linking_recall_at_1": "R@1"}
+
+
+class JsonLog(GeneralTracker):
+    """accelerate's tracker of `log.jsonl`: one object a line, `{"event": "step" | "evaluation" | ..., "step", ...}`."""
+
+    name = "jsonl"
+    requires_logging_directory = False
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    @property
+    def tracker(self) -> Path:
+        return self.path
+
+    @on_main_process
+    def log(self, values: dict[str, Any], step: int | None = None, event: str = "", **about: Any) -> None:
+        """Append a line; the names' `event/` is left out. `about`: what is no measurement, such as the epoch."""
+        plain = {name.removeprefix(f"{event}/"): value for name, value in values.items()}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"event": event, "step": step} | about | plain) + "\n")
+
+    @on_main_process
+    def rewind(self, step: int, epoch: int) -> None:
+        """Remove what a killed run logged after the place that it goes on from (and a line that it did not finish)."""
+        kept = []
+        for line in self.path.read_text(encoding="utf-8").split("\n") if self.path.is_file() else ():
+            with contextlib.suppress(json.JSONDecodeError):
+                entry = json.loads(line)
+                is_done = entry["epoch"] <= epoch if entry["event"] == "evaluation" else entry["event"] == "step"
+                if is_done and entry["step"] <= step:
+                    kept.append(line + "\n")
+        with atomic_file(self.path) as temporary:
+            temporary.write_text("".join(kept), encoding="utf-8")
 
 
 class Monitor:
     """Collects losses without waiting for the device, and reports them every `every` steps.
 
-    In a terminal a bar shows losses, last scores and the time left; elsewhere a line is printed at each evaluation. The
-    log holds one JSON object a line: `{"event": "step" | "evaluation" | ..., "step": n, "epoch": n, ...}`.
+    In a terminal a bar shows losses, last scores and the time left; elsewhere a line is printed at each evaluation.
     """
 
-    def __init__(
-        self, accelerator: Accelerator, log: Path, steps: int, done: Progress, every: int, quiet: bool
-    ) -> None:
-        self.accelerator, self.log, self.every = accelerator, log, every
+    def __init__(self, accelerator: Accelerator, steps: int, done: Progress, every: int, quiet: bool) -> None:
+        self.accelerator, self.every = accelerator, every
         self.console = Console(stderr=True)
         self.quiet = quiet or not accelerator.is_main_process
         self.sums: dict[str, torch.Tensor] = {}
@@ -48,8 +82,6 @@ class Monitor:
         )
         self.task = self.progress.add_task("training", total=steps, completed=done.step, status="")
         self.losses_shown, self.scores_shown = "", ""
-        if accelerator.is_main_process:
-            forget_after(log, done.step, done.epoch)
 
     def __enter__(self) -> "Monitor":
         self.progress.start()
@@ -66,7 +98,7 @@ class Monitor:
                 value = value.detach() * weight
                 self.sums[name] = self.sums[name] + value if name in self.sums else value
 
-    def step(self, step: int, epoch: int, dialogues: int, rate: float, norm: Any) -> None:
+    def step(self, step: int, epoch: int, dialogues: int, rate: float, norm: torch.Tensor) -> None:
         """One optimiser step is done; every `every` of them the losses are written."""
         self.counted += 1
         self.dialogues += dialogues
@@ -74,13 +106,9 @@ class Monitor:
             losses = self._mean_losses()
             seconds = time.perf_counter() - self.since
             speed = self.dialogues / seconds
-            values = losses | {
-                "rate": rate,
-                "gradient_norm": float(norm) if norm is not None else None,
-                "dialogues_per_second": speed,
-            }
+            values = losses | {"learning_rate": rate, "gradient_norm": float(norm), "dialogues_per_second": speed}
             self.write("step", step, epoch, values)
-            self.losses_shown = " ".join(f"{_short(name)} {value:.3f}" for name, value in losses.items())
+            self.losses_shown = " ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in losses.items())
             self.sums, self.counted, self.dialogues, self.since = {}, 0, 0, time.perf_counter()
         self.progress.update(self.task, completed=step, status=f"{self.losses_shown} {self.scores_shown}".strip())
 
@@ -91,12 +119,10 @@ class Monitor:
         means = (self.accelerator.reduce(totals) / self.counted).tolist()
         return {name: mean for name, mean in zip(LOSSES, means, strict=True) if name in self.sums}
 
-    def evaluated(self, step: int, epoch: int, scores: dict[str, Any], is_best: bool) -> None:
-        values = {name: value for name, value in scores.items() if isinstance(value, int | float)}
-        self.write("evaluation", step, epoch, values | {"best": is_best})
-        shown = " · ".join(
-            f"{label} {scores[name]:.3f}" for name, label in SHOWN.items() if scores.get(name) is not None
-        )
+    def evaluated(self, step: int, epoch: int, scores: dict[str, float], selection: float, is_best: bool) -> None:
+        """The validation split was scored; `selection` is what the best model is chosen by."""
+        self.write("evaluation", step, epoch, scores | {"selection": selection, "best": is_best})
+        shown = headline(scores)
         self.scores_shown = f"| epoch {epoch}: {shown}"
         self.since = time.perf_counter()
         if not self.quiet and not self.console.is_terminal:
@@ -106,32 +132,8 @@ class Monitor:
         if not self.quiet:
             self.progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    def write(self, event: str, step: int, epoch: int, values: dict[str, Any]) -> None:
-        """One line of the log, and the same to the trackers."""
-        if self.accelerator.is_main_process:
-            line = {"event": event, "step": step, "epoch": epoch} | values
-            with self.log.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-        numbers = {f"{event}/{name}": value for name, value in values.items() if isinstance(value, int | float)}
-        self.accelerator.log(numbers, step=step)
-
-
-def forget_after(log: Path, step: int, epoch: int) -> None:
-    """Remove what a killed run logged after the place that it goes on from (and a line that it did not finish)."""
-    if not log.is_file():
-        return
-    kept = []
-    for line in log.read_text(encoding="utf-8").splitlines():
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        is_done = entry["epoch"] <= epoch if entry["event"] == "evaluation" else entry["event"] == "step"
-        if is_done and entry["step"] <= step:
-            kept.append(line + "\n")
-    with atomic_file(log) as temporary:
-        temporary.write_text("".join(kept), encoding="utf-8")
-
-
-def _short(name: str) -> str:
-    return name.removeprefix("loss_")
+    def write(self, event: str, step: int, epoch: int, values: dict[str, float], **about: Any) -> None:
+        """The same to the log and to the trackers; `about` (words) to the log alone."""
+        named = {f"{event}/{name}": value for name, value in values.items()}
+        kwargs = {JsonLog.name: {"event": event, "epoch": epoch, **about}}
+        self.accelerator.log(named, step=step, log_kwargs=kwargs)

@@ -1,27 +1,31 @@
 """How weights move: parameter groups taken from modules, the learning-rate schedule, the moving average."""
 
-import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+import warnings
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
+from transformers import get_scheduler
 
 from .recipe import Optimizer
 
+Tensors = tuple[Tensor, ...] | list[Tensor]
 ENCODERS = ("text_encoder", "vision_encoder")
 
 
-def build_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
-    """AdamW over `model.parameter_groups()`: a rate for the heads, and for each encoder one that decays downwards.
+def build_optimizer(model: Any, settings: Optimizer) -> torch.optim.AdamW:
+    """AdamW over `model.parameter_groups()`: a rate for the heads, one for the scalars of linking (temperature, gate,
+    null option), and for each encoder one that decays downwards.
 
-    Vectors and scalars (biases, norms, gates, temperatures) are not decayed. Every group keeps its full rate in
-    `base_lr`; `set_learning_rate` scales it.
+    Vectors and scalars (biases, norms, gates, temperatures) are not decayed.
     """
     rates = {
         "text_encoder": settings.text_learning_rate,
         "vision_encoder": settings.vision_learning_rate,
         "heads": settings.learning_rate,
+        "scalars": settings.learning_rate if settings.scalar_learning_rate is None else settings.scalar_learning_rate,
     }
     groups: dict[tuple[str, int, bool], list[nn.Parameter]] = {}
     for room, parameters in model.parameter_groups().items():
@@ -33,7 +37,7 @@ def build_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
         {
             "params": parameters,
             "name": room,
-            "base_lr": rates[room] * settings.layer_decay**below_top,
+            "lr": rates[room] * settings.layer_decay**below_top,
             "weight_decay": settings.weight_decay if decayed else 0.0,
         }
         for (room, below_top, decayed), parameters in groups.items()
@@ -41,8 +45,7 @@ def build_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
     device = next(model.parameters()).device
     return torch.optim.AdamW(
         described,
-        lr=settings.learning_rate,
-        betas=tuple(settings.betas),
+        betas=settings.betas,
         eps=settings.epsilon,
         fused=device.type in ("cuda", "cpu"),
     )
@@ -75,50 +78,38 @@ def layer_depths(model: nn.Module, parameters: list[nn.Parameter]) -> dict[int, 
     return depths
 
 
-def learning_rate_factor(step: int, steps: int, settings: Optimizer) -> float:
-    """The share of the full rate at a step (counted from 0): up over the warm-up, then down to 0 at `steps`."""
-    warmup = round(settings.warmup * steps)
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    done = (step - warmup) / max(1, steps - warmup)
-    if settings.schedule == "linear":
-        return max(0.0, 1 - done)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, done))) if settings.schedule == "cosine" else 1.0
+def build_schedule(optimizer: torch.optim.Optimizer, steps: int, settings: Optimizer) -> LambdaLR:
+    """transformers' schedule: up over the warm-up, then down to 0 at `steps`. To be stepped after every update.
+
+    It stands one step ahead of its own count, with one step more of warm-up: the first update would have a rate of 0.
+    Its state is its count alone: after n updates, `schedule.last_epoch` is n + 1.
+    """
+    name = "constant_with_warmup" if settings.schedule == "constant" else settings.schedule
+    schedule = get_scheduler(name, optimizer, round(settings.warmup * steps) + 1, steps + 1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
+        schedule.step()
+    return schedule
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = group["base_lr"] * factor
+def build_average(model: nn.Module, decay: float) -> AveragedModel:
+    """Exponential moving average of the weights; shorter at the start, as Adam's bias correction is.
 
-
-class WeightAverage:
-    """Exponential moving average of the trained parameters; shorter at the start, as Adam's bias correction is.
-
-    With decay d, after t steps the effective decay is min(d, (1 + t) / (10 + t)).
+    With decay d, after t updates the effective decay is min(d, (1 + t) / (10 + t)). It starts from the model as it is:
+    `n_averaged`, its only state beside the weights, is t + 1.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.tensors = [parameter.detach().clone() for parameter in self.parameters]
-
     @torch.no_grad()
-    def update(self, step: int) -> None:
-        decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self.tensors, [parameter.detach() for parameter in self.parameters], 1 - decay)
+    def update(averages: Tensors, weights: Tensors, count: Tensor | int) -> None:
+        torch._foreach_lerp_(averages, weights, 1 - min(decay, (1 + int(count)) / (10 + int(count))))
 
-    @contextmanager
-    def applied(self) -> Iterator[None]:
-        """The model holds the average inside the block, its own weights again after it."""
-        self._swap()
-        try:
-            yield
-        finally:
-            self._swap()
+    average = AveragedModel(model, multi_avg_fn=update)
+    average.n_averaged.fill_(1)  # at 0 the first update would copy
+    return average
 
-    @torch.no_grad()
-    def _swap(self) -> None:
-        for parameter, tensor in zip(self.parameters, self.tensors, strict=True):
-            own = parameter.detach().clone()
-            parameter.copy_(tensor)
-            tensor.copy_(own)
+
+def averaged(average: AveragedModel, model: nn.Module) -> nn.Module:
+    """The averaged model, with the buffers as they are now (running statistics are averages themselves)."""
+    for buffer, current in zip(average.module.buffers(), model.buffers(), strict=True):
+        buffer.copy_(current)
+    return average.module

@@ -2,35 +2,52 @@
 
 A recipe is a YAML file: one of the packaged ones by name (`sample`, `text-small`, ...) or any file by path. Fields that
 it leaves out take the defaults below; `--set loop.batch_size=16` overrides any of them.
+
+Nothing here imports torch or transformers: a mistyped recipe is to be told at once.
 """
 
-import contextlib
-import types
+import ast
+import re
+import sys
 import typing
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+import msgspec
 import yaml
+from msgspec import Meta, Struct, field
 
-from tiktalkcoref.evaluation.dialogues import CONFIGS, SPLITS, DatasetError, parse_fold
+from tiktalkcoref import modeling
+from tiktalkcoref.corpus.names import RECORD_CONFIGS, SPLITS
+from tiktalkcoref.evaluation.folds import parse_fold
+from tiktalkcoref.files.errors import UserError
 from tiktalkcoref.files.hints import closest
 
 PACKAGED = Path(__file__).parent / "recipes"
+MAX_BYTES = 1_000_000  # of a recipe file; ours have one or two thousand
+LARGEST = sys.float_info.max
+
+Config = Literal["all", "celeb", "no_celeb"]
+Positive = Annotated[int, Meta(ge=1, description="1 or more")]
+Count = Annotated[int, Meta(ge=0, description="0 or more")]
+Seed = Annotated[int, Meta(ge=0, lt=2**32, description="in [0, 2^32)")]
+NotNegative = Annotated[float, Meta(ge=0, le=LARGEST, description="0 or more")]
+AboveZero = Annotated[float, Meta(gt=0, le=LARGEST, description="above 0")]
+Share = Annotated[float, Meta(ge=0, lt=1, description="in [0, 1)")]
+Decay = Annotated[float, Meta(gt=0, le=1, description="in (0, 1]")]
+Betas = Annotated[tuple[Share, Share], Meta(description="two numbers in [0, 1)")]
 
 
-class RecipeError(ValueError):
+class RecipeError(UserError):
     """A recipe that cannot be run: names the recipe, the field, what was found and what was expected."""
 
 
-@dataclass(frozen=True)
-class Initial:
+class Initial(Struct, frozen=True, forbid_unknown_fields=True):
     """Where the weights start: from encoders (pretrained or from scratch), a Chinese-CLIP, or one of our own models."""
 
     text_encoder: str | dict[str, Any] | None = None  # folder, Hub name, or the fields of a BertConfig (from scratch)
-    vision_encoder: str | dict[str, Any] | None = (
-        None  # timm name (pretrained), or architecture + model_args; none: text only
-    )
+    # timm name (pretrained), or architecture + model_args; none: text only
+    vision_encoder: str | dict[str, Any] | None = None
     chinese_clip: str | None = None  # folder or Hub name of a transformers Chinese-CLIP checkpoint
     checkpoint: str | None = None  # folder or Hub name of a TikTalkCorefModel
 
@@ -47,116 +64,99 @@ class Initial:
         )
 
 
-@dataclass(frozen=True)
-class Optimizer:
+class Optimizer(Struct, frozen=True, forbid_unknown_fields=True):
     """AdamW with one learning rate for the heads and one for each encoder."""
 
-    learning_rate: float = 3e-4  # heads
-    text_learning_rate: float = 2e-5
-    vision_learning_rate: float = 2e-5
-    layer_decay: float = 1.0  # an encoder layer learns at this fraction of the rate of the layer above it
-    weight_decay: float = 0.01  # not on biases and norms
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
-    epsilon: float = 1e-8
-    warmup: float = 0.1  # fraction of all steps
+    learning_rate: NotNegative = 3e-4  # heads
+    scalar_learning_rate: NotNegative | None = None  # temperature, gate and null option of linking; none: as the heads
+    text_learning_rate: NotNegative = 2e-5
+    vision_learning_rate: NotNegative = 2e-5
+    layer_decay: Decay = 1.0  # an encoder layer learns at this fraction of the rate of the layer above it
+    weight_decay: NotNegative = 0.01  # not on biases and norms
+    betas: Betas = (0.9, 0.999)
+    epsilon: AboveZero = 1e-8
+    warmup: Share = 0.1  # fraction of all steps
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    max_grad_norm: float = 1.0  # 0: no clipping
-
-    def __post_init__(self) -> None:
-        for name in ("learning_rate", "text_learning_rate", "vision_learning_rate", "weight_decay", "max_grad_norm"):
-            _require(getattr(self, name) >= 0, f"optimizer.{name} is {getattr(self, name)}: 0 or more expected")
-        _require(0 < self.layer_decay <= 1, f"optimizer.layer_decay is {self.layer_decay}: expected in (0, 1]")
-        _require(0 <= self.warmup < 1, f"optimizer.warmup is {self.warmup}: a fraction of the run, in [0, 1), expected")
-        _require(self.epsilon > 0, f"optimizer.epsilon is {self.epsilon}: expected above 0")
-        _require(
-            len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
-            f"optimizer.betas is {self.betas}: two numbers in [0, 1) expected",
-        )
+    max_grad_norm: NotNegative = 1.0  # 0: no clipping
 
 
-@dataclass(frozen=True)
-class Loop:
+class Loop(Struct, frozen=True, forbid_unknown_fields=True):
     """How long, in what batches, and what is kept on the way."""
 
-    epochs: int = 10
-    max_steps: int = 0  # stop after so many optimiser steps; 0: after `epochs`
-    batch_size: int = 8  # dialogues in one forward pass of one process
-    gradient_accumulation: int = 1  # forward passes of one optimiser step
-    evaluation_batch_size: int = 32
+    epochs: Positive = 10
+    max_steps: Count = 0  # stop after so many optimiser steps; 0: after `epochs`
+    batch_size: Positive = 8  # dialogues in one forward pass of one process
+    gradient_accumulation: Positive = 1  # forward passes of one optimiser step
+    evaluation_batch_size: Positive = 32
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     length_grouped: bool = True  # batches of dialogues of similar length: less padding
-    hide_characters: float = 0.0  # share of a training dialogue's characters that the text encoder does not see
-    ema_decay: float = 0.0  # the moving average of the weights that is evaluated and saved; 0: none
-    evaluate_every: int = 1  # epochs
-    patience: int = 0  # evaluations without a better score before stopping; 0: never
-    select_on: list[str] = field(default_factory=lambda: ["conll_f1", "linking_recall_at_1"])  # mean of those there are
-    checkpoint_every: int = 0  # optimiser steps between checkpoints; 0: one at each evaluation
-    keep_checkpoints: int = 2
-    workers: int = 0  # processes that tokenise and resize ahead
-    log_every: int = 10  # optimiser steps
-    trackers: list[str] = field(default_factory=list)  # accelerate's names: tensorboard, wandb, trackio, ...
+    hide_characters: Share = 0.0  # share of a training dialogue's characters that the text encoder does not see
+    ema_decay: Share = 0.0  # the moving average of the weights that is evaluated and saved; 0: none
+    evaluate_every: Positive = 1  # epochs
+    patience: Count = 0  # evaluations without a better score before stopping; 0: never
+    # mean of those there are; links count where a query has more than one region to choose from
+    select_on: list[str] = field(default_factory=lambda: ["conll_f1", "linking_recall_at_1"])
+    checkpoint_every: Count = 0  # optimiser steps between checkpoints; 0: one at each evaluation
+    keep_checkpoints: Positive = 2
+    workers: Count = 0  # processes that tokenise and resize ahead
+    log_every: Positive = 10  # optimiser steps
+    trackers: list[str] = []  # accelerate's names: tensorboard, wandb, trackio, ...
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "gradient_accumulation", "evaluation_batch_size", "evaluate_every"):
-            _require(getattr(self, name) >= 1, f"loop.{name} is {getattr(self, name)}: 1 or more expected")
-        for name in ("keep_checkpoints", "log_every"):
-            _require(getattr(self, name) >= 1, f"loop.{name} is {getattr(self, name)}: 1 or more expected")
-        for name in ("max_steps", "patience", "checkpoint_every", "workers"):
-            _require(getattr(self, name) >= 0, f"loop.{name} is {getattr(self, name)}: 0 or more expected")
-        _require(0 <= self.hide_characters < 1, f"loop.hide_characters is {self.hide_characters}: expected in [0, 1)")
-        _require(0 <= self.ema_decay < 1, f"loop.ema_decay is {self.ema_decay}: expected in [0, 1)")
         _require(bool(self.select_on), "loop.select_on is empty: name at least one score, such as conll_f1")
 
 
-@dataclass(frozen=True)
-class Recipe:
+class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     """One training run. `model` holds fields of TikTalkCorefConfig (use_title, linking_weight, ...)."""
 
     initial: Initial
     name: str = ""
     description: str = ""
-    seed: int = 0
+    seed: Seed = 0
     dataset: str = "sample"  # "sample", a prepared folder, a folder with upstream's files, or a Hub id
-    train_config: Literal["all", "celeb", "no_celeb"] = "all"
-    eval_config: Literal["all", "celeb", "no_celeb"] = "all"  # whose validation split selects the best model
-    final_evaluations: list[str] = field(default_factory=list)  # e.g. celeb/test: the best model's scores, at the end
+    train_config: Config = "all"
+    eval_config: Config = "all"  # whose validation split selects the best model
+    # e.g. [celeb/test]: the best model's scores, at the end. None by default: who tunes on a test split has none
+    final_evaluations: list[str] = []
     fold: str | None = None  # "2/5": cross-validation over all splits together; the second of five parts is the test
     linking: bool | None = None  # learn from pictures; none: if there is a vision encoder and there are pictures
-    model: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = {}
     optimizer: Optimizer = field(default_factory=Optimizer)
     loop: Loop = field(default_factory=Loop)
 
     def __post_init__(self) -> None:
-        _require(0 <= self.seed < 2**32, f"seed is {self.seed}: expected in [0, 2^32)")
         _require(bool(self.dataset), "dataset is empty: name a folder, a Hub id, or `sample`")
         for place in self.final_evaluations:
             config, _, split = place.partition("/")
             _require(
-                config in CONFIGS and split in SPLITS,
+                config in RECORD_CONFIGS and split in SPLITS,
                 f"final_evaluations holds {place!r}: config/split expected, such as celeb/test "
-                f"(configs {', '.join(CONFIGS)}; splits {', '.join(SPLITS)})",
+                f"(configs {', '.join(RECORD_CONFIGS)}; splits {', '.join(SPLITS)})",
             )
         if self.fold is not None:
-            try:
-                parse_fold(self.fold)
-            except DatasetError as error:
-                raise RecipeError(str(error)) from None
+            parse_fold(self.fold)
         has_vision = bool(self.initial.vision_encoder or self.initial.chinese_clip or self.initial.checkpoint)
         _require(
             has_vision or self.linking is not True,
             "linking is true but there is no vision encoder: set initial.vision_encoder or initial.chinese_clip",
         )
+        _check_model_fields(self.model)
 
 
 def load_recipe(recipe: str | Path, overrides: typing.Sequence[str] = ()) -> Recipe:
-    """Read a packaged recipe by name, or a file by path, apply `field.subfield=value` overrides, and check it all.
+    """Read a packaged recipe by name or a YAML file by path.
+
+    Args:
+        overrides: `field=value` with dotted fields and YAML values, as `--set` takes them.
 
     Raises:
         RecipeError: no such recipe; an unknown field; a value of the wrong type or out of range.
     """
     path = find_recipe(recipe)
+    if path.stat().st_size > MAX_BYTES:
+        raise RecipeError(f"{path} has {path.stat().st_size:,} bytes: a recipe has at most {MAX_BYTES:,}")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = _parse(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not a YAML file: {error}") from error
     if not isinstance(content, dict):
@@ -164,10 +164,13 @@ def load_recipe(recipe: str | Path, overrides: typing.Sequence[str] = ()) -> Rec
     for override in overrides:
         _apply(content, override)
     content.setdefault("name", path.stem)
+    loop = content.get("loop")
+    if isinstance(loop, dict) and loop.get("mixed_precision") is False:
+        loop["mixed_precision"] = "no"  # YAML 1.1 reads `no` as false
     try:
-        return _convert(content, Recipe, "")
-    except RecipeError as error:
-        raise RecipeError(f"recipe {recipe}: {error}") from None
+        return msgspec.convert(content, Recipe, strict=False)  # YAML 1.1 reads 2e-5 as a string
+    except msgspec.ValidationError as error:
+        raise RecipeError(f"recipe {recipe}: {_explain(str(error), content)}") from None
 
 
 def find_recipe(recipe: str | Path) -> Path:
@@ -185,18 +188,39 @@ def find_recipe(recipe: str | Path) -> Path:
 
 def save_recipe(recipe: Recipe, path: Path) -> None:
     """Write the resolved recipe, every field of it, as a file that `load_recipe` reads back to the same recipe."""
-    path.write_text(yaml.safe_dump(asdict(recipe), allow_unicode=True, sort_keys=False), encoding="utf-8")
+    fields = msgspec.to_builtins(recipe)
+    path.write_text(yaml.safe_dump(fields, allow_unicode=True, sort_keys=False), encoding="utf-8")
 
 
 def flatten(recipe: Recipe) -> dict[str, Any]:
     """The recipe as one level of dotted fields, as `--set` names them (free-form mappings stay whole)."""
     flat: dict[str, Any] = {}
-    for name, value in asdict(recipe).items():
+    for name, value in msgspec.to_builtins(recipe).items():
         if isinstance(value, dict) and name != "model":
             flat |= {f"{name}.{key}": below for key, below in value.items()}
         else:
             flat[name] = value
     return flat
+
+
+# From YAML
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without aliases: a recipe needs none, and a few lines of them expand without end."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(None, None, "an alias (*name): write out what it stands for", mark)
+        return super().compose_node(parent, index)
+
+
+def _parse(text: str) -> Any:
+    try:
+        return yaml.load(text, _Loader)
+    except RecursionError:
+        raise yaml.YAMLError("nested too deep") from None
 
 
 def _apply(content: dict, override: str) -> None:
@@ -205,7 +229,7 @@ def _apply(content: dict, override: str) -> None:
     if not equals or not path.strip():
         raise RecipeError(f"--set {override!r}: expected field=value, such as loop.batch_size=16")
     try:
-        value = yaml.safe_load(text)
+        value = _parse(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"--set {override!r}: the value is not YAML: {error}") from error
     *above, name = path.strip().split(".")
@@ -216,61 +240,67 @@ def _apply(content: dict, override: str) -> None:
     content[name] = value
 
 
-def _convert(value: Any, kind: Any, where: str) -> Any:
-    """`value` as `kind` (a dataclass, a Literal, a union, list[...], dict[...], or a plain type), or a RecipeError."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if is_dataclass(kind):
-        return _convert_dataclass(value, kind, where)
-    if origin is Literal:
-        # YAML 1.1 reads `no` as false
-        value = "no" if value is False and "no" in arguments else value
-        options = ", ".join(map(str, arguments))
-        _require(value in arguments, f"{where} is {value!r}: one of {options} expected{closest(value, arguments)}")
-        return value
-    if origin in (types.UnionType, typing.Union):
-        for option in arguments:
-            try:
-                return _convert(value, option, where)
-            except RecipeError:
-                continue
-        expected = " or ".join(getattr(option, "__name__", str(option)) for option in arguments)
-        raise RecipeError(f"{where} is {value!r} ({type(value).__name__}): {expected} expected")
-    if origin is list:
-        _require(isinstance(value, list | tuple), f"{where} is {value!r} ({type(value).__name__}): a list expected")
-        return [_convert(item, arguments[0], f"{where}[{index}]") for index, item in enumerate(value)]
-    if kind is float:
-        # YAML 1.1 reads 2e-5 as a string
-        if isinstance(value, int | str) and not isinstance(value, bool):
-            with contextlib.suppress(ValueError):
-                value = float(value)
-        _require(isinstance(value, float) and value == value, f"{where} is {value!r}: a number expected")
-        return value
-    expected_type = dict if origin is dict else kind
-    is_bool_as_int = kind is int and isinstance(value, bool)
-    _require(
-        isinstance(value, expected_type) and not is_bool_as_int,
-        f"{where} is {value!r} ({type(value).__name__}): {expected_type.__name__} expected",
-    )
-    return value
+# What is wrong, in the words of a recipe
 
 
-def _convert_dataclass(value: Any, kind: type, where: str) -> Any:
-    _require(isinstance(value, dict), f"{where} is {value!r} ({type(value).__name__}): a mapping of fields expected")
-    kinds = typing.get_type_hints(kind)
-    prefix = f"{where}." if where else ""
-    for name in value:
-        if name not in kinds:
-            raise RecipeError(f"unknown field {prefix}{name}{closest(f'{prefix}{name}', _field_names(Recipe))}")
-    missing = [f.name for f in fields(kind) if f.name == "initial" and f.name not in value]
-    _require(not missing, "no field `initial`: say where the weights start, such as initial: {text_encoder: FOLDER}")
-    return kind(**{name: _convert(item, kinds[name], f"{prefix}{name}") for name, item in value.items()})
+def _check_model_fields(fields: dict[str, Any]) -> None:
+    """Refuse a field in `model` that TikTalkCorefConfig does not have (it would be kept and ignored)."""
+    given_elsewhere = {"text_config": "initial.text_encoder", "vision_config": "initial.vision_encoder"}
+    for name in fields:
+        if name in given_elsewhere:
+            raise RecipeError(f"model.{name} is set by {given_elsewhere[name]}")
+        _require(name in config_fields(), f"unknown field model.{name}{closest(name, config_fields())}")
+
+
+def config_fields() -> list[str]:
+    """The names of TikTalkCorefConfig's fields, from its source: importing it takes as long as all of transformers."""
+    source = Path(modeling.__path__[0]) / "configuration_tiktalkcoref.py"
+    nodes = ast.walk(ast.parse(source.read_text(encoding="utf-8")))
+    initialiser = next(n for n in nodes if isinstance(n, ast.FunctionDef) and n.name == "__init__")
+    return [argument.arg for argument in (*initialiser.args.args[1:], *initialiser.args.kwonlyargs)]
+
+
+def _explain(message: str, content: dict) -> str:
+    """msgspec's message, which tells type and place, with the value that was found and what to write instead."""
+    message, _, place = message.partition(" - at `$")
+    where = place.partition("[")[0].strip("`.")  # an item is told with its whole list
+    if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", message):
+        name = f"{where}.{unknown[1]}".lstrip(".")
+        return f"unknown field {name}{closest(name, _field_names(Recipe))}"
+    if message.startswith("Object missing required field"):
+        return "no field `initial`: say where the weights start, such as initial: {text_encoder: FOLDER}"
+    if not message.startswith(("Expected", "Invalid")) or not where:
+        return message  # ours
+    kind, value = _look_up(where, content)
+    base = typing.get_args(kind)[0] if typing.get_origin(kind) is Annotated else kind
+    if typing.get_origin(base) is Literal:
+        options = typing.get_args(base)
+        return f"{where} is {value!r}: one of {', '.join(options)} expected{closest(value, options)}"
+    if typing.get_origin(kind) is Annotated and (", got `" not in message or base not in (int, float)):
+        shown = float(value) if base is float else value
+        return f"{where} is {shown}: {'a number' if shown != shown else kind.__metadata__[0].description} expected"
+    found = "missing" if value is None else f"{value!r} ({type(value).__name__})"
+    names = {"float": "a number", "object": "a mapping of fields", "array": "a list"}
+    expected = re.search(r"`(.*?)`", message)
+    return f"{where} is {found}: {names.get(expected[1], expected[1]) if expected else message} expected"
+
+
+def _look_up(where: str, content: Any) -> tuple[Any, Any]:
+    """The declared type of a dotted field, and the value that the file holds there."""
+    kind: Any = Recipe
+    for name in where.split("."):
+        kind = typing.get_type_hints(kind, include_extras=True)[name]
+        content = content[name]
+    return kind, content
 
 
 def _field_names(kind: type, prefix: str = "") -> list[str]:
     names = []
     for name, below in typing.get_type_hints(kind).items():
         names += [f"{prefix}{name}"]
-        names += _field_names(below, f"{prefix}{name}.") if is_dataclass(below) else []
+        names += (
+            _field_names(below, f"{prefix}{name}.") if isinstance(below, type) and issubclass(below, Struct) else []
+        )
     return names
 
 

@@ -1,0 +1,34 @@
+"""What the exported text formats share: the names of documents, and the error.
+
+Names follow OntoNotes, where the first letters are the genre: `wb/6967261753985993991`, part 0, which the jsonlines
+call `wb/6967261753985993991_0`. So the official scorer, fed with a CoNLL-2012 key and the predictions of an e2e-coref
+model, finds the same documents on both sides.
+"""
+
+from typing import Any
+
+from tiktalkcoref.files.errors import UserError
+
+Record = dict[str, Any]
+
+
+class ExportError(UserError):
+    """A record that the format cannot carry, or a file that is not of the format."""
+
+
+def document_name(record: Record) -> str:
+    """The OntoNotes-like name: `genre/doc_key`.
+
+    Raises:
+        ExportError: a genre with `/` in it, which could not be read back.
+    """
+    genre, doc_key = record["genre"], record["doc_key"]
+    if "/" in genre:
+        raise ExportError(f"{doc_key}: the genre {genre!r} has a '/', which separates genre and doc_key in exports")
+    return f"{genre}/{doc_key}" if genre or "/" in doc_key else doc_key
+
+
+def split_document_name(name: str) -> tuple[str, str]:
+    """Genre and doc_key of such a name; without `/` the genre is empty."""
+    genre, separator, doc_key = name.partition("/")
+    return (genre, doc_key) if separator else ("", name)
