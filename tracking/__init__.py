@@ -10,6 +10,7 @@ _EXPORTS = {
     "Settings": "settings",
     "VideoEntities": "entities",
     "VideoTracker": "tracker",
+    "candidates": "entities",
     "read_entities": "entities",
     "track_videos": "command",
 }

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from PIL import Image
 
 from tiktalkcoref.files.errors import UserError
 
@@ -119,6 +120,27 @@ def entity_dict(entity: Entity) -> dict[str, Any]:
             for crop in entity.crops
         ],
     }
+
+
+def candidates(found: VideoEntities) -> tuple[list[list[Image.Image]], list[dict[str, Any]]]:
+    """The persons of a video as a model takes them: several pictures of each, and what its result says of them.
+
+    Returns:
+        pictures, and for each person `{"id", "tracks", "crop": picture, "frame", "time", "box"}`, in the same order.
+    """
+    pictures = [
+        [
+            Image.fromarray(np.ascontiguousarray(crop.picture[..., ::-1]))
+            for crop in entity.crops
+            if crop.picture is not None
+        ]
+        for entity in found.entities
+    ]
+    described = []
+    for entity, images in zip(found.entities, pictures, strict=True):
+        described.append({**entity_dict(entity), "crop": images[0]})
+        del described[-1]["crops"]
+    return pictures, described
 
 
 def choose_crops(tracks: Sequence[Track], count: int, apart: float = 0.5) -> list[Crop]:
