@@ -310,6 +310,10 @@ def predict(
     ] = None,
     title: Annotated[str | None, typer.Option(help="The video's title, for a model that reads it.")] = None,
     region: Annotated[list[Path] | None, typer.Option(help="Picture of a head; repeat it for each candidate.")] = None,
+    video: Annotated[
+        Path | None, typer.Option(help="Instead of pictures: the video, or a folder of its frames.")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="Of the tracker's networks, as for `track`.")] = None,
     input_file: Annotated[
         Path | None, typer.Option("--input", help="Instead: JSON or JSON lines of dialogues.")
     ] = None,
@@ -325,15 +329,17 @@ def predict(
 
     if sum(map(bool, (sentences, input_file, dataset))) != 1:
         raise UserError("nothing (or too much) to read: give the utterances as arguments, or --input, or --dataset")
+    if video and not sentences:
+        raise UserError("--video goes with utterances as arguments; in --input, a dialogue names its own as `video`")
     if sentences:
-        spoken = {"sentences": sentences, "speakers": speaker, "title": title, "regions": region}
+        spoken = {"sentences": sentences, "speakers": speaker, "title": title, "regions": region, "video": video}
         dialogues = [{key: value for key, value in spoken.items() if value}]
     elif dataset:
         dialogues = dataset_dialogues(dataset, config.value, split)
     else:
         assert input_file is not None
         dialogues = read_dialogues(input_file)
-    main(model, dialogues, output, batch_size)
+    main(model, dialogues, output, batch_size, weights=weights)
 
 
 @app.command()

@@ -4,6 +4,7 @@ OpenCV, PyAV and PySceneDetect (`pip install tiktalkcoref[tracking]`) are import
 """
 
 from importlib import import_module
+from typing import Any
 
 _EXPORTS = {
     "Detections": "detections",
@@ -18,7 +19,7 @@ _EXPORTS = {
 __all__ = [*_EXPORTS]
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     if name not in _EXPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_EXPORTS[name]}", __name__), name)

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -66,7 +66,10 @@ def write_entities(video: Path, folder: Path, tracker: VideoTracker, annotate: b
         FileExistsError: the folder holds other files than these.
     """
     opened = Video(video, tracker.settings.max_pixels, tracker.settings.max_seconds)
-    with atomic_folder(folder, owned=OWNED, marker=FILE) as temporary, _bar(opened, 3 if annotate else 2) as progress:
+    with (
+        atomic_folder(folder, owned=OWNED, marker=FILE) as temporary,
+        video_bar(opened, 3 if annotate else 2) as progress,
+    ):
         found = tracker(opened, progress)
         (temporary / CROPS).mkdir()
         for entity in found.entities:
@@ -115,7 +118,7 @@ def _write_png(path: Path, picture: Picture) -> None:
 
 
 @contextmanager
-def _bar(video: Video, readings: int) -> Iterator:
+def video_bar(video: Video, readings: int) -> Iterator[Callable[[float], object]]:
     """A bar with the time that is left, over all readings of a video; silent where nobody watches."""
     console = Terminal(stderr=True)
     columns = (
