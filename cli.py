@@ -126,6 +126,7 @@ def prepare(
     files: "CorpusFiles",
     frames_dir: FramesDir = None,
     regions_dir: RegionsDir = None,
+    videos_dir: Annotated[Path | None, typer.Option(help="Folder of <doc_key>.mp4: `video_path` names them.")] = None,
     output_dir: Annotated[Path, typer.Option(help="Folder to write.")] = Path("tiktalkcoref"),
     check_pictures: Annotated[bool, typer.Option(help="Open and decode each picture before it is embedded.")] = True,
 ) -> None:
@@ -135,14 +136,18 @@ def prepare(
     """
     from tiktalkcoref.hub.prepare import prepare, survey
 
-    facts = survey(files, frames_dir, regions_dir, check_pictures)
-    folder = prepare(files, output_dir, frames_dir, regions_dir, facts=facts)
+    facts = survey(files, frames_dir, regions_dir, check_pictures, videos_dir)
+    folder = prepare(files, output_dir, frames_dir, regions_dir, videos_dir=videos_dir, facts=facts)
     dialogues = facts["counts"]["all", "all"].dialogues
     _say(f"wrote {counted(dialogues, 'dialogue')} in five configs to {folder}")
     for kind, named in (("frame", frames_dir), ("region", regions_dir)):
         if named is not None:
             found = facts["pictures"][kind]
             _say(f"{kind} pictures: {found['found']} embedded, {found['missing']} missing in {named}")
+    if videos_dir is not None:
+        whole = facts["counts"]["all", "all"]
+        minutes = (whole.seconds or 0) / 60
+        _say(f"videos: {whole.videos} of {whole.dialogues} found in {videos_dir}, {minutes:.1f} minutes")
     if facts["warnings"]:
         _say(f"{counted(sum(facts['warnings'].values()), 'warning')}; `tiktalkcoref validate` lists them all")
 

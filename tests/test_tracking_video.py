@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 from tracking_fakes import discs, standing, walking
 
+from tiktalkcoref.corpus.videos import video_seconds
 from tiktalkcoref.files.errors import UserError
-from tiktalkcoref.tracking.video import Video, VideoError, sampler, video_seconds
+from tiktalkcoref.tracking.video import Video, VideoError, sampler
 
 av = pytest.importorskip("av")
 from tracking_videos import write_video  # noqa: E402

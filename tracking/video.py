@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from tiktalkcoref.corpus.videos import OPTIONS
 from tiktalkcoref.files.errors import UserError
 
 from .detections import Picture
 from .extra import load
 
-# Only real containers: FFmpeg also opens text as subtitles' pictures, and playlists that name other files and hosts.
-CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,gif,m4v"
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 FOLDER_FPS = 5.0  # a folder of frames does not say when they were taken
 THUMBNAIL = 192  # long side, px: what cuts are looked for in
@@ -194,36 +193,12 @@ def sampler(fps: float) -> Callable[[float], bool]:
     return due
 
 
-def video_seconds(path: Path | str) -> float | None:
-    """How long a video's pictures last, from the packets' times (headers of fragmented files say 0), nothing decoded.
-
-    Returns:
-        Seconds; None where the file is no video.
-
-    Raises:
-        MissingExtraError: PyAV is not installed.
-    """
-    av = load("av")
-    try:
-        with _open(Path(path)) as container:
-            stream = _video_stream(container, Path(path))
-            first, end = None, 0
-            for packet in container.demux(stream):
-                if packet.pts is not None:
-                    first = packet.pts if first is None else min(first, packet.pts)
-                    end = max(end, packet.pts + (packet.duration or 0))
-            return None if first is None else float((end - first) * stream.time_base)
-    except (VideoError, OSError, av.FFmpegError):
-        return None
-
-
 def _open(path: Path) -> Any:
     av = load("av")
     try:
         with path.open("rb"):  # the system's own message for a file that is missing or may not be read
             pass
-        options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
-        return av.open(str(path.resolve()), options=options, metadata_errors="replace")
+        return av.open(str(path.resolve()), options=OPTIONS, metadata_errors="replace")
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} does not exist; the path of a video was expected") from None
     except PermissionError:
