@@ -106,7 +106,7 @@ class Video:
 
     def _images(self) -> Iterator[Frame]:
         for number, path in enumerate(self.images):
-            picture = _read_image(path)
+            picture = read_image(path)
             self._check_size(picture.shape[1], picture.shape[0])
             self.end = (number + 1) / FOLDER_FPS
             yield Frame(number, number / FOLDER_FPS, _constant(picture), _shrinker(picture))
@@ -250,7 +250,8 @@ def _shrinker(picture: Picture) -> Callable[[], Picture]:
     return lambda: cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
 
 
-def _read_image(path: Path) -> Picture:
+def read_image(path: Path) -> Picture:
+    """A picture file, turned upright, as [height, width, 3], blue-green-red. Raises: VideoError."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
