@@ -16,6 +16,8 @@ FENCE = re.compile(r"^```(python|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NOT_RUN = {
     "make demo": "the demo and the tests themselves",
     "pip install .": "tested by installing the wheel",
+    "tiktalkcoref track": "needs the weights of the face networks",
+    'weights="weights"': "likewise",
 }
 
 
