@@ -127,6 +127,7 @@ def prepare(
     frames_dir: FramesDir = None,
     regions_dir: RegionsDir = None,
     output_dir: Annotated[Path, typer.Option(help="Folder to write.")] = Path("tiktalkcoref"),
+    check_pictures: Annotated[bool, typer.Option(help="Open and decode each picture before it is embedded.")] = True,
 ) -> None:
     """Write the Hub-ready folder: Parquet and a dataset card. Pictures are embedded when their folders are named.
 
@@ -134,7 +135,7 @@ def prepare(
     """
     from tiktalkcoref.hub.prepare import prepare, survey
 
-    facts = survey(files, frames_dir, regions_dir)
+    facts = survey(files, frames_dir, regions_dir, check_pictures)
     folder = prepare(files, output_dir, frames_dir, regions_dir, facts=facts)
     dialogues = facts["counts"]["all", "all"].dialogues
     _say(f"wrote {counted(dialogues, 'dialogue')} in five configs to {folder}")

@@ -163,7 +163,7 @@ class CorpusConfig(datasets.BuilderConfig):
             parts += ["" if folder is None else folder.digest() for folder in (pictures.frames, pictures.regions)]
         except (CorpusError, OSError) as error:
             parts = ["unreadable", str(error)]  # building says what is wrong; nothing is ever stored under this
-        code = [__file__, *sorted(Path(corpus.__file__).parent.glob("*.py"))]
+        code: list[str | Path] = [__file__, *sorted(Path(corpus.__file__).parent.glob("*.py"))]
         parts += [str(self.require_images), str(self.strict), *map(file_digest, code)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
@@ -249,7 +249,7 @@ class TikTalkCoref(datasets.ArrowBasedBuilder):
 def collector_paused() -> Iterator[None]:
     """For a block of records, which hold no cycles: the garbage collector would walk the whole process again and again.
 
-    `benchmarks/bench_dataset.py` prints what it is worth: a fifth of the time.
+    `benchmarks/bench_dataset.py` prints what it is worth: a fifth of a large build.
     """
     was_enabled = gc.isenabled()
     gc.disable()

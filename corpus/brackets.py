@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from tiktalkcoref.files.errors import UserError
+
 
 class Mention(NamedTuple):
     """Tokens `start` to `end` (inclusive) of the dialogue, in the cluster with this number, counted from 0."""
@@ -30,7 +32,7 @@ def brackets(
     for number, cluster in enumerate(clusters):
         for start, end in cluster:
             if not 0 <= start <= end < tokens:
-                raise ValueError(
+                raise UserError(
                     f"cluster {number} has the mention [{start}, {end}], but the dialogue has {tokens} tokens"
                 )
             opening[start].append(Mention(start, end, number))

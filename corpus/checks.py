@@ -3,6 +3,8 @@
 Faults come in the order of the fields. Who loads stops at the first error, who validates lists them all.
 """
 
+from tiktalkcoref.files.errors import UserError
+
 from .names import NO_LABELS
 from .problems import Fault
 from .records import MAX_NUMBER, Annotation, Box
@@ -32,9 +34,9 @@ def file_name_of(path: str) -> str:
     """
     parts = path.replace("\\", "/").split("/")
     if ".." in parts:
-        raise ValueError(f"refused {path!r}: `..` leaves the folder of pictures. Expected a plain file name or path")
+        raise UserError(f"refused {path!r}: `..` leaves the folder of pictures. Expected a plain file name or path")
     if parts[-1] in ("", ".") or "\0" in path:
-        raise ValueError(f"refused {path!r}: it names no file. Expected a plain file name or path")
+        raise UserError(f"refused {path!r}: it names no file. Expected a plain file name or path")
     return parts[-1]
 
 

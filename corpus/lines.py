@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from tiktalkcoref.files.errors import UserError
+
 from .problems import Fault
 from .records import Annotation, Box, SplitEntry, TitleEntry
 
@@ -34,7 +36,7 @@ EXPECTED = {
 }
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some editors begin a file with one
 
-_DECODERS = {kind: msgspec.json.Decoder(kind) for kind in (Annotation, SplitEntry, TitleEntry)}
+_DECODERS: dict[type, Any] = {kind: msgspec.json.Decoder(kind) for kind in (Annotation, SplitEntry, TitleEntry)}
 
 
 def read_lines(
@@ -124,7 +126,7 @@ def _parse(raw: bytes, doubles: list[str]) -> Any:
         message = f"broken JSON: {error.msg} (column {error.colno}). Expected one JSON object a line"
     except RecursionError:
         message = "broken JSON: nested too deeply. Expected one JSON object a line"
-    raise ValueError(message)
+    raise UserError(message)
 
 
 def _wrong_types(value: Any, kind: type, place: str = "") -> Iterator[tuple[str, str]]:

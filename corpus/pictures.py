@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+from tiktalkcoref.files.errors import UserError
+
 from .checks import file_name_of
 from .problems import CorpusError, Fault
 
@@ -63,7 +65,7 @@ class PictureFolder:
         own = [path for path in paths if os.path.basename(os.path.dirname(path)) == doc_key]
         path = min(own or paths)
         if path in self._refused:
-            raise ValueError(f"refused {path}: {self._refused[path]}")
+            raise UserError(f"refused {path}: {self._refused[path]}")
         return path
 
     def digest(self) -> str:

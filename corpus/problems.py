@@ -3,9 +3,12 @@
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from datasets.exceptions import DatasetGenerationError
+
+from tiktalkcoref.files.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +22,10 @@ class Fault(NamedTuple):
     severity: str
     field: str | None
     message: str
+
+    def at(self, file: Path, line: int, doc_key: str | None) -> "Problem":
+        """The same, with its place."""
+        return Problem(self.severity, str(file), line, doc_key, self.field, self.message)
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class Problem:
         return f"{place}: {self.message}"
 
 
-class CorpusError(ValueError, DatasetGenerationError):
+class CorpusError(UserError, DatasetGenerationError):
     """The corpus cannot be read; the message says what was found where, and what to do.
 
     Also a `DatasetGenerationError`, since `datasets` hides every other error behind one of its own.

@@ -6,6 +6,7 @@ memory; annotations are read as they are asked for, whole or in blocks of whole 
 
 import logging
 import os
+import pickle
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -115,6 +116,10 @@ class Corpus:
         places = _read_splits(files.splits, problems)
         return cls(files, places, _read_titles(files.titles, problems), pictures), problems
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # `datasets` hands it to processes by dill, which is slow over large dicts; bytes go through as they are.
+        return _unpickle, (pickle.dumps((self.files, self.places, self.titles, self.pictures)),)
+
     def examine(
         self, number: int, raw: bytes, seen: dict[str, int], with_pictures: bool = True
     ) -> tuple[Record | None, list[Problem]]:
@@ -137,8 +142,7 @@ class Corpus:
                 record = self._complete(annotation, place, with_pictures, faults)
         if not faults:
             return record, []
-        name = str(self.files.annotations)
-        problems = [Problem(severity, name, number, doc_key, *what) for severity, *what in faults]
+        problems = [fault.at(self.files.annotations, number, doc_key) for fault in faults]
         return None if _has_error(faults) else record, problems
 
     def _complete(self, annotation: Annotation, place: Place, with_pictures: bool, faults: list[Fault]) -> Record:
@@ -170,6 +174,7 @@ class Corpus:
         read_heading = msgspec.json.Decoder(PicturedHeading if self.pictures.folders else Heading).decode
         path, counts = self.files.annotations, Counter[Place]()
         seen: dict[str, int] = {}
+        heading: Heading | None
         starts: list[tuple[int, int]] = []  # line number and byte offset of each block
         for number, start, raw in read_lines(path):
             if not starts or start - starts[-1][1] >= BLOCK_SIZE:
@@ -179,9 +184,9 @@ class Corpus:
                 place = self.places.get(heading.doc_key)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 heading = place = None  # examining says why
-            if place is None or heading.doc_key in seen or (check_others and place[0] not in types):
+            if heading is None or place is None or heading.doc_key in seen or (check_others and place[0] not in types):
                 tally.take(self.examine(number, raw, seen, with_pictures=False)[1])
-            if place is not None:
+            if heading is not None and place is not None:
                 seen[heading.doc_key] = number
                 counts[place] += 1
                 if isinstance(heading, PicturedHeading) and place[0] in types:
@@ -200,8 +205,13 @@ class Corpus:
             if self.places.get(read_heading(raw).doc_key) in places:
                 record, problems = self.examine(number, raw, {})
                 tally.take(problems)
-                records.append(record)
+                if record is not None:
+                    records.append(record)
         return records
+
+
+def _unpickle(content: bytes) -> Corpus:
+    return Corpus(*pickle.loads(content))
 
 
 def _read(files: CorpusFiles, pictures: Pictures) -> Iterator[Record | Problem]:
@@ -252,7 +262,7 @@ def _read_entries(path: Path, kind: type[Line], problems: list[Problem]) -> Iter
     for number, _, raw in read_lines(path):
         empty = False
         entry, key, faults = decode(raw, kind)
-        problems.extend(Problem(severity, str(path), number, key, *what) for severity, *what in faults)
+        problems.extend(fault.at(path, number, key) for fault in faults)
         if entry is not None:
             yield number, entry
     if empty:

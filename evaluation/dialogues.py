@@ -11,16 +11,15 @@ from typing import Any
 
 import datasets
 import pyarrow
-import pyarrow.parquet
 from PIL import Image, UnidentifiedImageError
 
 from tiktalkcoref.corpus.names import NO_LABELS, SPLITS
+from tiktalkcoref.corpus.prepared import check_parquet
 from tiktalkcoref.corpus.records import boxes_of_clusters
+from tiktalkcoref.files.errors import UserError
 
 from .folds import split_fold
 from .hub_names import without_waiting
-
-from tiktalkcoref.files.errors import UserError
 
 Dialogue = dict[str, Any]
 SAMPLE_DIALOGUES = 2000
@@ -111,10 +110,9 @@ def _loader(dataset: str) -> Callable[[str, str], datasets.Dataset]:
     """How a dataset is read, as a function of config and split: by what its name stands for."""
     folder = sample_folder() if dataset == "sample" else Path(dataset)
     if folder.is_dir():
-        tables = sorted(folder.rglob("*.parquet"))
-        if not tables:
+        if not next(folder.rglob("*.parquet"), None):
             return lambda config, split: _build_from_upstream(folder, config, split)
-        _check_tables(tables)
+        check_parquet(folder)
         return lambda config, split: datasets.load_dataset(str(folder), config, split=split)
     if folder.exists():
         raise DatasetError(f"{dataset} is a file: the folder around it was expected")
@@ -124,19 +122,6 @@ def _loader(dataset: str) -> Callable[[str, str], datasets.Dataset]:
         f"no dataset {dataset!r}: there is no such folder. Write one with `tiktalkcoref prepare`, or give a "
         "folder with upstream's files, the Hub id of a dataset (owner/name), or `sample`"
     )
-
-
-def _check_tables(paths: Iterable[Path]) -> None:
-    """Whether every file ends as Parquet does; what `datasets` says of one that does not names no file."""
-    for path in paths:
-        try:
-            pyarrow.parquet.read_metadata(path)
-        except (pyarrow.ArrowException, OSError) as error:
-            size = f"{path.stat().st_size:,} bytes" if path.is_file() else "no file"
-            raise DatasetError(
-                f"{path} is no whole Parquet file ({size}; {_reason(error)}): copy it again, or write the folder again "
-                "by `tiktalkcoref prepare`"
-            ) from error
 
 
 def _build_from_upstream(folder: Path, config: str, split: str) -> datasets.Dataset:

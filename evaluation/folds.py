@@ -3,8 +3,10 @@
 import hashlib
 from collections.abc import Sequence
 
+from tiktalkcoref.files.errors import UserError
 
-class FoldError(ValueError):
+
+class FoldError(UserError):
     """A fold that is none."""
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig
 
-from tiktalkcoref.modeling.checks_tiktalkcoref import check_folder
+from tiktalkcoref.files.errors import UserError
 from tiktalkcoref.modeling.configuration_tiktalkcoref import TikTalkCorefConfig
+from tiktalkcoref.modeling.folder_tiktalkcoref import check_folder
 from tiktalkcoref.modeling.modeling_tiktalkcoref import TikTalkCorefModel
 from tiktalkcoref.modeling.precision_tiktalkcoref import best_device
 from tiktalkcoref.modeling.processing_tiktalkcoref import TikTalkCorefProcessor
@@ -30,7 +31,7 @@ def load_model(model: str | Path) -> tuple[TikTalkCorefModel, TikTalkCorefProces
     if (folder / "model" / "config.json").is_file():
         folder = folder / "model"  # the folder of a whole run
     if folder.is_dir() and not (folder / "config.json").is_file():
-        raise ValueError(
+        raise UserError(
             f"{model} holds no model: expected config.json and weights, as `tiktalkcoref train` writes them"
         )
     if folder.is_dir():
@@ -43,7 +44,7 @@ def load_model(model: str | Path) -> tuple[TikTalkCorefModel, TikTalkCorefProces
                 network, processor = _load(str(model))
     except OSError as error:
         reason = str(error).strip().splitlines()[0]
-        raise ValueError(
+        raise UserError(
             f"no model {str(model)!r}: neither a folder here nor to be had from the Hub ({reason})"
         ) from error
     torch.nn.Module.to(network, best_device())  # in place

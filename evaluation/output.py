@@ -5,8 +5,10 @@ import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
+from tiktalkcoref.files.errors import UserError
 
-class OutputError(ValueError):
+
+class OutputError(UserError):
     """An output folder that cannot be used."""
 
 

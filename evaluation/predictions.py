@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from tiktalkcoref.evaluate_metric import Scores, score
+from tiktalkcoref.files.errors import UserError
 from tiktalkcoref.files.progress import track
 from tiktalkcoref.modeling.lexicon_tiktalkcoref import normalise, query_rank
 
@@ -137,7 +138,7 @@ def predict_dialogues(
 def check_batch_size(batch_size: int) -> None:
     """Raises ValueError for one that reads nothing."""
     if batch_size < 1:
-        raise ValueError(f"batch size is {batch_size}: 1 or more dialogues at once expected")
+        raise UserError(f"batch size is {batch_size}: 1 or more dialogues at once expected")
 
 
 def gold_prediction(dialogue: Dialogue) -> Prediction:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
+from tiktalkcoref.files.errors import UserError
+
 from .contents import MANIFEST, read_manifest, write_manifest
 from .kind import Sources
 
@@ -20,18 +22,18 @@ def check_target(folder: Path, sources: Sources) -> None:
         ValueError: what is in the way.
     """
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file; --build-dir names a folder")
+        raise UserError(f"{folder} is a file; --build-dir names a folder")
     target = folder.resolve()
     for path in (sources.dataset, sources.model, *sources.scores):
         source = path.resolve() if path is not None and path.exists() else None
         if source and (source.is_relative_to(target) or target.is_relative_to(source)):
-            raise ValueError(f"{folder} cannot be written while {path} is read: name another folder with --build-dir")
+            raise UserError(f"{folder} cannot be written while {path} is read: name another folder with --build-dir")
     manifest = folder / MANIFEST
     listed = read_manifest(manifest.read_bytes()) if manifest.is_file() else None
     found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
     foreign = [name for name in found if name != MANIFEST and name not in (listed or ())]
     if foreign:
-        raise ValueError(
+        raise UserError(
             f"{folder} holds {foreign[0]}, which no push has built, so the folder is not replaced: name an empty "
             "folder with --build-dir, or move the file away"
         )

@@ -11,6 +11,7 @@ import yaml
 from huggingface_hub import DatasetCard, EvalResult, ModelCard, ModelCardData, RepoCard, SpaceCard
 
 from tiktalkcoref.evaluate_metric.labels import LABELS
+from tiktalkcoref.files.errors import UserError
 
 from .kind import Sources
 
@@ -77,14 +78,14 @@ def read_scores(path: Path) -> dict[str, Any]:
     try:
         scores = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ValueError(f"there is no {path}: `tiktalkcoref evaluate` writes scores.json") from error
+        raise UserError(f"there is no {path}: `tiktalkcoref evaluate` writes scores.json") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no JSON ({error}): `tiktalkcoref evaluate` writes scores.json") from error
+        raise UserError(f"{path} is no JSON ({error}): `tiktalkcoref evaluate` writes scores.json") from error
     if not isinstance(scores, dict) or scores.get("format") != 1:
-        raise ValueError(f"{path} is not of the format 1: evaluate again with this version of the package")
+        raise UserError(f"{path} is not of the format 1: evaluate again with this version of the package")
     missing = {"dataset", "config", "split", "dialogues", "scores"} - scores.keys()
     if missing:
-        raise ValueError(f"{path} lacks {', '.join(sorted(missing))}: `tiktalkcoref evaluate` writes scores.json")
+        raise UserError(f"{path} lacks {', '.join(sorted(missing))}: `tiktalkcoref evaluate` writes scores.json")
     return scores
 
 
@@ -95,18 +96,18 @@ def check_card(path: Path, repo_type: str) -> None:
         ValueError: there is no card, or its metadata is missing or wrong.
     """
     if not path.is_file():
-        raise ValueError(f"{path.parent.name}: there is no README.md, the card")
+        raise UserError(f"{path.parent.name}: there is no README.md, the card")
     text = path.read_text(encoding="utf-8")
     try:
         card = CARDS[repo_type](text)
     except (ValueError, TypeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path.parent.name}/README.md: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path.parent.name}/README.md: {' '.join(str(error).split())}") from error
     if len(card.data) == 0 or not card.data.to_dict():
-        raise ValueError(f"{path.parent.name}/README.md has no metadata (the YAML between --- lines at its start)")
+        raise UserError(f"{path.parent.name}/README.md has no metadata (the YAML between --- lines at its start)")
     if isinstance(card, ModelCard):
         for result in getattr(card.data, "eval_results", None) or []:
             if not isinstance(result.metric_value, (int, float)) or not math.isfinite(result.metric_value):
-                raise ValueError(f"README.md: {result.metric_name} is {result.metric_value!r}, a number was expected")
+                raise UserError(f"README.md: {result.metric_name} is {result.metric_value!r}, a number was expected")
 
 
 def base_models(recipe: dict[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ from datasets.info import DatasetInfosDict
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
 
+from tiktalkcoref.files.errors import UserError
 from tiktalkcoref.files.progress import track
 
 from .kind import Kind, Sources
@@ -28,7 +29,7 @@ def check(sources: Sources) -> None:
     """
     folder = sources.dataset
     if not (folder / "README.md").is_file() or not _tables(folder):
-        raise ValueError(
+        raise UserError(
             f"{folder} is no prepared dataset (README.md and Parquet files): "
             f"run `tiktalkcoref prepare --data-dir DATA --output-dir {folder}`, or name another folder with --dataset"
         )
@@ -36,7 +37,7 @@ def check(sources: Sources) -> None:
     _check_splits(folder, rows)
     pictures = count_pictures(folder)
     if pictures and not sources.with_pictures:
-        raise ValueError(
+        raise UserError(
             f"{folder} holds {pictures:,} pictures. {PICTURE_NOTICE} Then add --with-pictures; without one, prepare "
             "the folder again without --frames-dir and --regions-dir"
         )
@@ -75,7 +76,7 @@ def _count_rows(path: Path) -> int:
         with pq.ParquetFile(path) as file:
             return sum(batch.num_rows for batch in file.iter_batches(batch_size=256))
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(
+        raise UserError(
             f"{path} is no Parquet file that can be read ({' '.join(str(error).split())}): prepare the dataset again"
         ) from error
 
@@ -86,7 +87,7 @@ def _check_splits(folder: Path, rows: dict[Path, int]) -> None:
     try:
         configs, infos = MetadataConfigs.from_dataset_card_data(data), DatasetInfosDict.from_dataset_card_data(data)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{folder}/README.md: {error}: prepare the dataset again") from error
+        raise UserError(f"{folder}/README.md: {error}: prepare the dataset again") from error
     named: set[Path] = set()
     for config, settings in configs.items():
         for entry in settings.get("data_files", []):
@@ -96,13 +97,13 @@ def _check_splits(folder: Path, rows: dict[Path, int]) -> None:
             split = info.splits.get(entry["split"]) if info is not None and info.splits else None
             expected, there = (split.num_examples if split else None), sum(rows[path] for path in found)
             if not found or expected not in (None, there):
-                raise ValueError(
+                raise UserError(
                     f"{folder}: its card names {config}/{entry['split']} with {expected or 'some'} rows, the files "
                     f"{entry['path']} have {there}: a push would delete the others; prepare the dataset again"
                 )
     others = sorted(path.relative_to(folder).as_posix() for path in rows.keys() - named)
     if others:
-        raise ValueError(
+        raise UserError(
             f"{folder} holds {others[0]}, which is of no config in its card: prepare the dataset again, or move it away"
         )
 

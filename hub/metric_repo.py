@@ -3,6 +3,8 @@
 import ast
 from pathlib import Path
 
+from tiktalkcoref.files.errors import UserError
+
 from .kind import Kind, Sources
 
 ROOM = Path(__file__).parent.parent / "evaluate_metric"
@@ -14,7 +16,7 @@ def check(sources: Sources) -> None:
     """The metric comes with the package: nothing to check but that it is whole."""
     missing = [name for name in (f"{MODULE}.py", *FILES) if not (ROOM / name).is_file()]
     if missing:
-        raise ValueError(f"{ROOM} lacks {', '.join(missing)}: install the package again")
+        raise UserError(f"{ROOM} lacks {', '.join(missing)}: install the package again")
 
 
 def build(sources: Sources, ids: dict[str, str], folder: Path) -> list[str]:
@@ -27,7 +29,7 @@ def build(sources: Sources, ids: dict[str, str], folder: Path) -> list[str]:
     name = repo_id.split("/")[1]
     modules = _neighbours(MODULE)
     if name in modules or name == "app":
-        raise ValueError(f"the metric cannot be called {name}: one of its own modules has that name")
+        raise UserError(f"the metric cannot be called {name}: one of its own modules has that name")
     for file in (f"{MODULE}.py", *(f"{module}.py" for module in modules), *FILES):
         text = (ROOM / file).read_text(encoding="utf-8").replace(f'load("{MODULE}")', f'load("{repo_id}")')
         (folder / (f"{name}.py" if file == f"{MODULE}.py" else file)).write_text(text, encoding="utf-8")

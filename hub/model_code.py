@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tiktalkcoref.files.errors import UserError
+
 ROOM = Path(__file__).parent.parent / "modeling"
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN")
 TIMEOUT = 600  # seconds for loading a model and a few short dialogues
@@ -45,7 +47,7 @@ def check_code(folder: Path) -> None:
     foreign = [name for name, code in own.items() if (folder / name).is_file() and (folder / name).read_bytes() != code]
     foreign += sorted(f"{name}.py" for name in named_modules(folder) if f"{name}.py" not in own)
     if foreign:
-        raise ValueError(
+        raise UserError(
             f"{folder}: {', '.join(foreign)} differ from the code of this package, and would be run and pushed. Save "
             "the model again with this version (save_pretrained), or read the files and add --trust-remote-code"
         )
@@ -61,7 +63,7 @@ def named_modules(folder: Path) -> set[str]:
     for path in sorted(folder.glob("*.json")):
         for name in _named_code(_load(path)):
             if "--" in name:
-                raise ValueError(f"{path} names code of another repository ({name}): save the model again")
+                raise UserError(f"{path} names code of another repository ({name}): save the model again")
             modules.add(name.split(".")[0])
     return modules
 
@@ -84,13 +86,13 @@ def ask_handler(folder: Path, texts: list[str]) -> list[Any]:
                 command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT, check=False
             )
         except subprocess.TimeoutExpired as error:
-            raise ValueError(f"{folder}: no answer to the examples of the card in {TIMEOUT} s") from error
+            raise UserError(f"{folder}: no answer to the examples of the card in {TIMEOUT} s") from error
         if done.returncode or not output.is_file():
             written = done.stderr.decode(errors="replace")
             errors = re.findall(r"^\w[\w.]*(?:Error|Exception|Exit)\b.*", written, re.MULTILINE)
             reason = errors[-1] if errors else f"exit code {done.returncode}"
             install = "; pip install 'tiktalkcoref[model]'" if reason.startswith("ModuleNotFoundError") else ""
-            raise ValueError(f"the model does not answer the examples of its card: {reason}{install}")
+            raise UserError(f"the model does not answer the examples of its card: {reason}{install}")
         answers: list[Any] = json.loads(output.read_text(encoding="utf-8"))
         return answers
 
@@ -116,4 +118,4 @@ def _load(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no JSON ({error})") from error
+        raise UserError(f"{path} is no JSON ({error})") from error

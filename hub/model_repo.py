@@ -8,6 +8,8 @@ from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
+from tiktalkcoref.files.errors import UserError
+
 from .cards import read_scores, render_model_card
 from .kind import Kind, Sources
 from .model_code import ROOM, ask_handler, check_code, named_modules, own_modules
@@ -39,7 +41,7 @@ def check(sources: Sources) -> None:
     """
     folder = find_model(sources)
     if not folder.is_dir():
-        raise ValueError(f"there is no folder {folder}: --model names what save_pretrained or a training run wrote")
+        raise UserError(f"there is no folder {folder}: --model names what save_pretrained or a training run wrote")
     check_folder(folder)
     if not sources.trust_remote_code:
         check_code(folder)
@@ -48,7 +50,7 @@ def check(sources: Sources) -> None:
         scores = read_scores(path)
         found = (scores.get("model") or {}).get("parameters")
         if found not in (None, parameters):
-            raise ValueError(
+            raise UserError(
                 f"{path} are the scores of a model with {found:,} parameters, {folder} has {parameters:,}: "
                 "evaluate this model and name its scores.json"
             )
@@ -62,13 +64,13 @@ def check_folder(folder: Path) -> None:
     """
     config = _read_config(folder)
     if config.get("model_type") != "tiktalkcoref":
-        raise ValueError(f"{folder}/config.json describes a {config.get('model_type')!r} model, not a tiktalkcoref one")
+        raise UserError(f"{folder}/config.json describes a {config.get('model_type')!r} model, not a tiktalkcoref one")
     pickles = [path.name for path in folder.rglob("*") if path.suffix in PICKLES]
     if pickles:
-        raise ValueError(f"{folder} holds {pickles[0]}, which can run code when it is loaded: push safetensors alone")
+        raise UserError(f"{folder} holds {pickles[0]}, which can run code when it is loaded: push safetensors alone")
     modules = named_modules(folder)
     if not config.get("auto_map"):
-        raise ValueError("config.json names no code (auto_map): save the model with this package's save_pretrained")
+        raise UserError("config.json names no code (auto_map): save the model with this package's save_pretrained")
     needed = {
         "model.safetensors or its index": ("model.safetensors", "model.safetensors.index.json"),
         "the processor": ("processor_config.json", "preprocessor_config.json"),
@@ -77,8 +79,10 @@ def check_folder(folder: Path) -> None:
     }
     for what, names in needed.items():
         if not any((folder / name).is_file() and (folder / name).stat().st_size for name in names):
-            raise ValueError(f"{folder} lacks {what}: write it with save_pretrained of the model and of its processor")
-    count_parameters(folder)
+            raise UserError(f"{folder} lacks {what}: write it with save_pretrained of the model and of its processor")
+    from tiktalkcoref.modeling import folder_tiktalkcoref  # imports torch, which the other kinds do without
+
+    folder_tiktalkcoref.check_folder(folder)
 
 
 def build(sources: Sources, ids: dict[str, str], folder: Path) -> list[str]:
@@ -114,7 +118,7 @@ def find_model(sources: Sources) -> Path:
     """
     folder = sources.model
     if folder is None:
-        raise ValueError("which model? name its folder with --model: what a training run or save_pretrained wrote")
+        raise UserError("which model? name its folder with --model: what a training run or save_pretrained wrote")
     return folder / "model" if (folder / "model" / "config.json").is_file() else folder
 
 
@@ -129,7 +133,7 @@ def count_parameters(folder: Path) -> int:
     if index.is_file():
         shards = set(json.loads(index.read_text(encoding="utf-8")).get("weight_map", {}).values())
         if missing := sorted(shards - {path.name for path in paths}):
-            raise ValueError(f"{index} names {missing[0]}, which is not there: save the model again")
+            raise UserError(f"{index} names {missing[0]}, which is not there: save the model again")
     return sum(_count(path) for path in paths)
 
 
@@ -142,29 +146,29 @@ def _count(path: Path) -> int:
         if size < 8 or length > size - 8:
             pointer = start.startswith(b"version")
             what = "a Git LFS pointer (`git lfs pull` fetches the file)" if pointer else "cut short, or no safetensors"
-            raise ValueError(f"{path} is {what}: {size:,} bytes; save the model again")
+            raise UserError(f"{path} is {what}: {size:,} bytes; save the model again")
         try:
             header = json.loads(file.read(length))
             tensors = [tensor for name, tensor in header.items() if name != "__metadata__"]
             end = max(tensor["data_offsets"][1] for tensor in tensors)
             count = sum(math.prod(tensor["shape"]) for tensor in tensors)
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-            raise ValueError(f"{path} has no header of safetensors: save the model again") from error
+            raise UserError(f"{path} has no header of safetensors: save the model again") from error
     if end != size - 8 - length:
-        raise ValueError(f"{path} has {size:,} bytes, {8 + length + end:,} were expected: save the model again")
+        raise UserError(f"{path} has {size:,} bytes, {8 + length + end:,} were expected: save the model again")
     return count
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
-        raise ValueError(f"{folder} has no config.json: --model names a folder that save_pretrained wrote")
+        raise UserError(f"{folder} has no config.json: --model names a folder that save_pretrained wrote")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {error.lineno}: no JSON ({error.msg})") from error
+        raise UserError(f"{path}, line {error.lineno}: no JSON ({error.msg})") from error
     if not isinstance(config, dict):
-        raise ValueError(f"{path} holds no object: --model names a folder that save_pretrained wrote")
+        raise UserError(f"{path} holds no object: --model names a folder that save_pretrained wrote")
     return config
 
 

@@ -13,20 +13,22 @@ from typing import Any
 
 import datasets
 from datasets import DatasetInfo
+from datasets.exceptions import DatasetGenerationError
 from datasets.info import DatasetInfosDict
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard, DatasetCardData
 
+from tiktalkcoref import corpus
+from tiktalkcoref.corpus import pictures
 from tiktalkcoref.corpus.files import CorpusFiles
-from tiktalkcoref.corpus.names import CONFIGS, VIDEO_TYPES
-from tiktalkcoref.corpus.problems import Problem
+from tiktalkcoref.corpus.names import CITATION, CONFIGS, DEFAULT_CONFIG, SPLITS, VIDEO_TYPES
+from tiktalkcoref.corpus.problems import CorpusError, Problem
 from tiktalkcoref.corpus.reading import read_corpus
-from tiktalkcoref.corpus.statistics import PUBLISHED, Counts, measure
+from tiktalkcoref.corpus.statistics import Counts, measure
 from tiktalkcoref.files.atomic import atomic_folder
 from tiktalkcoref.files.progress import track
 from tiktalkcoref.tiktalkcoref_dataset import TikTalkCoref
 
-DEFAULT_CONFIG = "all"  # what `load_dataset` without a config gives: everything
 TEMPLATE = Path(__file__).parent / "dataset_card.md"
 OWNED = ["README.md", ".gitattributes", *(f"{config}/*.parquet" for config in CONFIGS)]
 MAX_SHARD_SIZE = "500MB"
@@ -39,6 +41,7 @@ def prepare(
     regions_dir: Path | str | None = None,
     *,
     repo_id: str = "tiktalkcoref",
+    check_pictures: bool = True,
     facts: dict[str, Any] | None = None,
 ) -> Path:
     """Write the Hub-ready folder; from its parent, `load_dataset("tiktalkcoref", "celeb")` then works offline.
@@ -48,17 +51,19 @@ def prepare(
         output_dir: becomes `<config>/<split>-00000-of-00001.parquet` (more parts for many pictures) and `README.md`.
         frames_dir, regions_dir: pictures found there are embedded in the Parquet files; missing ones are null.
         repo_id: the name that the card's examples load.
+        check_pictures: whether each picture is opened and decoded first (see `survey`).
         facts: what `survey` said of the same files, if it has been asked already.
 
     Returns:
         The folder.
 
     Raises:
-        CorpusError: the corpus has errors.
+        CorpusError: the corpus has errors, or a picture is none.
         FileExistsError: `output_dir` holds files that are not of such a folder.
+        OSError: the folder cannot be written (a disk that is full); nothing is left of it.
     """
     if facts is None:
-        facts = survey(files, frames_dir, regions_dir)
+        facts = survey(files, frames_dir, regions_dir, check_pictures)
     infos: dict[str, DatasetInfo] = {}
     with atomic_folder(output_dir, owned=OWNED) as folder, tempfile.TemporaryDirectory() as cache:
         # A kind of video of which there is no dialogue has no config: `load_dataset` could not open it.
@@ -80,32 +85,54 @@ def prepare(
 
 
 def survey(
-    files: CorpusFiles, frames_dir: Path | str | None = None, regions_dir: Path | str | None = None
+    files: CorpusFiles,
+    frames_dir: Path | str | None = None,
+    regions_dir: Path | str | None = None,
+    check_pictures: bool = True,
 ) -> dict[str, Any]:
     """What the card tells of the corpus beyond its rows: counts, pictures, defects; one pass over all records.
 
     Raises:
-        CorpusError: the corpus has errors.
+        CorpusError: the corpus has errors; or, with `check_pictures`, a picture cannot be decoded or is too large.
     """
     problems: list[Problem] = []
-    pictures = {"frame": Counter(), "region": Counter()}
+    embedded: dict[str, Counter[bool]] = {"frame": Counter(), "region": Counter()}
     region_names: set[str] = set()
+    owners: dict[str, str] = {}  # path of a picture -> doc_key
 
     def counted() -> Iterator[dict[str, Any]]:
         records = read_corpus(files, problems=problems, frames_dir=frames_dir, regions_dir=regions_dir)
         for record in track(records, "reading"):
             for box in record["visual_annotations"]:
                 region_names.add(os.path.basename(box["region_image_path"]))
-                for kind, found in pictures.items():
+                for kind, found in embedded.items():
                     found[box[kind] is not None] += 1
+                    if box[kind] is not None:
+                        owners.setdefault(box[kind], record["doc_key"])
             yield record
 
+    counts = measure(counted())
+    if check_pictures:
+        _refuse_broken(owners)
     return {
-        "counts": measure(counted()),
+        "counts": counts,
+        "published": files.are_published(),
         "warnings": Counter(_kind(problem) for problem in problems),
-        "pictures": {kind: {"found": found[True], "missing": found[False]} for kind, found in pictures.items()},
+        "pictures": {kind: {"found": found[True], "missing": found[False]} for kind, found in embedded.items()},
         "region_names": len(region_names),
     }
+
+
+def _refuse_broken(owners: dict[str, str]) -> None:
+    """Open and decode every picture. Raises: CorpusError, which names the first that fail."""
+    checked = track(pictures.check_pictures(owners), "checking pictures", total=len(owners))
+    broken = [f"{path} (doc_key {owners[path]}): {fault}" for path, fault in checked if fault]
+    if broken:
+        more = f"\n  and {len(broken) - 5:,} more" if len(broken) > 5 else ""
+        raise CorpusError(
+            f"{len(broken):,} of {len(owners):,} pictures cannot be embedded. Mend them, or take them away (the column "
+            "is then null); --no-check-pictures embeds whatever the files hold:\n  " + "\n  ".join(broken[:5]) + more
+        )
 
 
 def dataset_card(infos: dict[str, DatasetInfo], facts: dict[str, Any], repo_id: str) -> str:
@@ -141,7 +168,8 @@ def dataset_card(infos: dict[str, DatasetInfo], facts: dict[str, Any], repo_id: 
             name: {split.name: split.num_examples for split in info.splits.values()} for name, info in infos.items()
         },
         counts=_card_counts(facts["counts"]),
-        is_upstream=_is_upstream(facts["counts"]["all", "all"]),
+        is_upstream=facts["published"],
+        citation=CITATION,
         without_box=facts["counts"]["all", "all"].boxes_a_dialogue[0],
         warnings=dict(sorted(facts["warnings"].items())),
         pictures=facts["pictures"],
@@ -152,8 +180,13 @@ def dataset_card(infos: dict[str, DatasetInfo], facts: dict[str, Any], repo_id: 
 
 def _write_config(builder: TikTalkCoref, folder: Path, build: Path) -> DatasetInfo:
     """Build a config as Parquet in `build`, move the files to `folder`; returns what the card says of it."""
-    with _quiet():
-        builder.download_and_prepare(str(build / folder.name), file_format="parquet", max_shard_size=MAX_SHARD_SIZE)
+    try:
+        with _quiet():
+            builder.download_and_prepare(str(build / folder.name), file_format="parquet", max_shard_size=MAX_SHARD_SIZE)
+    except DatasetGenerationError as error:  # `datasets` hides what the disk said
+        if isinstance(error.__cause__, OSError):
+            raise OSError(f"the config {folder.name} could not be written: {error.__cause__}") from error
+        raise
     folder.mkdir()
     for path in (build / folder.name).glob("*.parquet"):
         path.rename(folder / _shard_name(path.name))
@@ -174,17 +207,8 @@ def _data_files(config: str, info: DatasetInfo) -> dict[str, Any]:
 
 
 def _card_counts(counts: dict[tuple[str, str], Counts]) -> list[tuple[str, str, Counts]]:
-    rows = [
-        (group, split, counts[group, split])
-        for group in ("celeb", "no_celeb")
-        for split in ("train", "validation", "test")
-    ]
-    return [*rows, *((group, "all", counts[group, "all"]) for group in ("celeb", "no_celeb", "all"))]
-
-
-def _is_upstream(counts: Counts) -> bool:
-    """Whether the counts are those of the published corpus, about which the card has more to say."""
-    return all(getattr(counts, name) == PUBLISHED["all"][name] for name in ("dialogues", "mentions", "clusters"))
+    rows = [(group, split, counts[group, split]) for group in VIDEO_TYPES for split in SPLITS]
+    return [*rows, *((group, "all", counts[group, "all"]) for group in (*VIDEO_TYPES, "all"))]
 
 
 def _kind(problem: Problem) -> str:
@@ -195,7 +219,7 @@ def _kind(problem: Problem) -> str:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Five builders would each draw their bars and repeat the warnings that `survey` has counted."""
-    log = logging.getLogger(TikTalkCoref.__module__)
+    log = logging.getLogger(corpus.__name__)
     shown, level = datasets.is_progress_bar_enabled(), log.level
     datasets.disable_progress_bars()
     log.setLevel(logging.ERROR)

@@ -14,6 +14,7 @@ from tiktalkcoref.evaluation.dialogues import Dialogue, load_dialogues, without_
 from tiktalkcoref.evaluation.models import load_model
 from tiktalkcoref.evaluation.predictions import check_batch_size
 from tiktalkcoref.files.atomic import atomic_file
+from tiktalkcoref.files.errors import UserError
 from tiktalkcoref.files.progress import track
 from tiktalkcoref.modeling.pipeline_tiktalkcoref import TikTalkCorefPipeline
 
@@ -29,7 +30,7 @@ def read_dialogues(path: Path) -> list[Dialogue]:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text ({error}): save it as UTF-8") from error
+        raise UserError(f"{path} is not UTF-8 text ({error}): save it as UTF-8") from error
     try:
         found = _parse(text, str(path))
         found = found if isinstance(found, list) else [found]
@@ -38,10 +39,10 @@ def read_dialogues(path: Path) -> list[Dialogue]:
         lines = enumerate(text.split("\n"), start=1)
         found = [_parse(line, f"{path}, line {number}") for number, line in lines if line.strip()]
     if not found:
-        raise ValueError(f"{path} holds no dialogue: expected JSON such as {EXAMPLE}")
+        raise UserError(f"{path} holds no dialogue: expected JSON such as {EXAMPLE}")
     for number, dialogue in enumerate(found, 1):
         if not isinstance(dialogue, dict):
-            raise ValueError(f"{path}, dialogue {number}: found {type(dialogue).__name__}, expected {EXAMPLE}")
+            raise UserError(f"{path}, dialogue {number}: found {type(dialogue).__name__}, expected {EXAMPLE}")
         for key in ("regions", "frames"):
             if isinstance(dialogue.get(key), list):
                 dialogue[key] = [path.parent / name if isinstance(name, str) else name for name in dialogue[key]]
@@ -115,14 +116,14 @@ def _parse(text: str, where: str) -> Any:
         return json.loads(text, object_pairs_hook=_distinct)
     except (ValueError, RecursionError) as error:
         reason = "nested too deep" if isinstance(error, RecursionError) else error
-        raise ValueError(f"{where}: not JSON ({reason}); expected {EXAMPLE}") from error
+        raise UserError(f"{where}: not JSON ({reason}); expected {EXAMPLE}") from error
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     keys = [key for key, _ in pairs]
     twice = next((key for number, key in enumerate(keys) if key in keys[:number]), None)
     if twice is not None:
-        raise ValueError(f"the key {twice!r} stands twice in one object")
+        raise UserError(f"the key {twice!r} stands twice in one object")
     return dict(pairs)
 
 

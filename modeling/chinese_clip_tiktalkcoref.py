@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import BertConfig, ChineseCLIPModel, PretrainedConfig
 
+from .configuration_tiktalkcoref import SettingsError
 from .encoders_tiktalkcoref import image_settings, special_tokens
 
 __all__ = ["read_checkpoint"]
@@ -27,7 +28,7 @@ def read_checkpoint(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """
     found = PretrainedConfig.get_config_dict(name)[0].get("model_type")
     if found != "chinese_clip":
-        raise ValueError(f"{name} holds a model of type {found!r}: expected 'chinese_clip'; see from_encoders.")
+        raise SettingsError(f"{name} holds a model of type {found!r}: expected 'chinese_clip'; see from_encoders.")
     clip = ChineseCLIPModel.from_pretrained(name, dtype=torch.float32)
     return {**_convert_config(clip.config, image_settings(name)), **special_tokens(name)}, _convert_weights(clip)
 

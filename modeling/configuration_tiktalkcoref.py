@@ -29,6 +29,12 @@ CHOICES = {
 }
 
 
+class SettingsError(ValueError):
+    """A field of a configuration, processor or checkpoint that is wrong: what was found, and what was expected."""
+
+    for_user = True  # not an error of the program: see tiktalkcoref.files.errors
+
+
 class TikTalkCorefConfig(PretrainedConfig):
     """All sizes, thresholds, loss weights and switches of [`TikTalkCorefModel`]; checked at construction.
 
@@ -182,12 +188,12 @@ class TikTalkCorefConfig(PretrainedConfig):
         )
         longest = getattr(self.text_config, "max_position_embeddings", None)
         if longest and longest > 0 and self.window_size > longest:
-            raise ValueError(
+            raise SettingsError(
                 f"window_size is {self.window_size}, but the text encoder ({self.text_config.model_type}) reads at "
                 f"most {longest} tokens: set window_size to {longest} or less."
             )
         if self.query_title and not self.use_title:
-            raise ValueError(
+            raise SettingsError(
                 "query_title is true but use_title is false: the title is not in the input; set use_title."
             )
 
@@ -196,48 +202,48 @@ def _text_config(value: PretrainedConfig | dict[str, Any] | None) -> PretrainedC
     if isinstance(value, PretrainedConfig):
         return value
     if value is not None and not isinstance(value, dict):
-        raise ValueError(f"text_config is {value!r}: expected a config object or its dict.")
+        raise SettingsError(f"text_config is {value!r}: expected a config object or its dict.")
     value = dict(value or {})
     model_type = value.pop("model_type", "bert")
     if model_type not in CONFIG_MAPPING:
         import transformers
 
-        raise ValueError(
+        raise SettingsError(
             f"text_config names the model type {model_type!r}, which transformers {transformers.__version__} does not "
             "know: correct the name, or upgrade transformers to a version that has it."
         )
     try:
         return AutoConfig.for_model(model_type, **value)
     except Exception as error:  # each architecture has checks of its own
-        raise ValueError(f"text_config does not describe a {model_type}: {' '.join(str(error).split())}") from error
+        raise SettingsError(f"text_config does not describe a {model_type}: {' '.join(str(error).split())}") from error
 
 
 def _vision_config(value: dict[str, Any] | None) -> dict[str, Any] | None:
     if value is None:
         return None
     if not isinstance(value, dict) or not isinstance(value.get("architecture"), str):
-        raise ValueError(
+        raise SettingsError(
             f"vision_config is {value!r}: expected a dict with at least `architecture`, the name of a timm model, "
             "or None for a text-only model."
         )
     unknown = set(value) - {"architecture", "layer_norm_eps", *VISION_DEFAULTS}
     if unknown:
-        raise ValueError(
+        raise SettingsError(
             f"vision_config has unknown fields {sorted(unknown)}: expected architecture, layer_norm_eps and "
             f"{', '.join(VISION_DEFAULTS)}; arguments of the timm model belong into model_args."
         )
     result = {**VISION_DEFAULTS, **value}
     if not _is_integer(result["image_size"]) or not 1 <= result["image_size"] <= MOST_PIXELS:
-        raise ValueError(
+        raise SettingsError(
             f"vision_config.image_size is {result['image_size']!r}: expected a whole number of pixels, at most "
             f"{MOST_PIXELS}."
         )
     for name in ("image_mean", "image_std"):
         values = result[name]
         if not isinstance(values, list | tuple) or len(values) != 3 or not all(map(_is_number, values)):
-            raise ValueError(f"vision_config.{name} is {values!r}: expected three numbers, one a colour channel.")
+            raise SettingsError(f"vision_config.{name} is {values!r}: expected three numbers, one a colour channel.")
     if not isinstance(result["model_args"], dict):
-        raise ValueError(f"vision_config.model_args is {result['model_args']!r}: expected a dict.")
+        raise SettingsError(f"vision_config.model_args is {result['model_args']!r}: expected a dict.")
     return result
 
 
@@ -247,13 +253,13 @@ def _check_sizes(values: dict[str, Any], where: str) -> None:
         if isinstance(value, dict):
             _check_sizes(value, f"{where}.{name}")
         elif isinstance(value, int | float) and not abs(value) < float("inf"):
-            raise ValueError(f"{where}.{name} is {value!r}: expected a finite number.")
+            raise SettingsError(f"{where}.{name} is {value!r}: expected a finite number.")
         elif _is_integer(value):
             counts = isinstance(name, str) and any(part in name for part in COUNTS)
             largest = LARGEST_COUNT if counts else LARGEST
             least = 0 if counts or str(name).endswith("_size") else -LARGEST
             if not least <= value <= largest:
-                raise ValueError(
+                raise SettingsError(
                     f"{where}.{name} is {value:,}: expected at least {max(least, 0)} and at most {largest:,}."
                 )
 
@@ -273,4 +279,4 @@ def _require(config: TikTalkCorefConfig, name: str, is_valid: Any, expected: str
     except TypeError:
         valid = False
     if not valid:
-        raise ValueError(f"{name} is {value!r}: expected {expected}.")
+        raise SettingsError(f"{name} is {value!r}: expected {expected}.")

@@ -12,6 +12,8 @@ from torch import nn
 from transformers import AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedModel
 from transformers.image_processing_base import ImageProcessingMixin
 
+from .configuration_tiktalkcoref import SettingsError
+
 __all__ = [
     "build_text_encoder",
     "build_vision_encoder",
@@ -42,14 +44,14 @@ def build_vision_encoder(config: dict[str, Any], pretrained: bool = False) -> nn
     if not timm.is_model(name):
         near = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=3, cutoff=0.5)
         hint = f" Names like it: {', '.join(near)}." if near else ""
-        raise ValueError(
+        raise SettingsError(
             f"vision_config names the architecture {name!r}, which timm {timm.__version__} does not know.{hint} "
             "Correct the name (timm.list_models() shows all), or upgrade timm to a version that has it."
         )
     try:
         encoder = timm.create_model(name, pretrained=pretrained, num_classes=0, **config["model_args"])
     except (TypeError, AssertionError) as error:
-        raise ValueError(
+        raise SettingsError(
             f"vision_config.model_args {config['model_args']} do not fit the timm architecture {name!r}: {error}"
         ) from error
     except Exception as error:

@@ -20,7 +20,7 @@ import binascii
 import io
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from PIL import Image, UnidentifiedImageError
@@ -149,8 +149,8 @@ def _read_dialogue(inputs: Mapping) -> dict[str, Any]:
         value = inputs.get(key)
         if value is not None and not isinstance(value, list):
             raise BadRequestError(f"inputs.{key}: found {_type(value)}, expected a list")
-        if value is not None and len(value) > MAX_PICTURES:
-            raise BadRequestError(f"inputs.{key}: found {len(value)}, at most {MAX_PICTURES} are read")
+        if value is not None and (count := sum(1 for _ in _listed(value, f"inputs.{key}"))) > MAX_PICTURES:
+            raise BadRequestError(f"inputs.{key}: found {count}, at most {MAX_PICTURES} are read")
     return {key: value for key, value in inputs.items() if value is not None}
 
 
@@ -158,9 +158,8 @@ def _read_pictures(dialogue: dict[str, Any]) -> dict[str, Any]:
     """A dialogue with its base64 strings decoded to RGB images."""
     decoded, pixels = dict(dialogue), 0
     for key in ("regions", "frames"):
-        images = []
-        for index, picture in enumerate(dialogue.get(key, ())):
-            where = f"inputs.{key}[{index}]"
+        images: list[Any] = []
+        for where, number, picture in _listed(dialogue.get(key, ()), f"inputs.{key}"):
             image = _open_picture(picture, where)
             pixels += image.width * image.height
             if pixels > MAX_PIXELS:
@@ -172,10 +171,21 @@ def _read_pictures(dialogue: dict[str, Any]) -> dict[str, Any]:
                 image = image.convert("RGB")
             except (OSError, SyntaxError, ValueError) as error:
                 raise BadRequestError(f"{where}: the picture is damaged ({error})") from None
-            images.append(image)
+            if number == len(images):
+                images.append([])
+            images[number].append(image)
         if images:
-            decoded[key] = images
+            decoded[key] = [group[0] if len(group) == 1 else group for group in images]
     return decoded
+
+
+def _listed(pictures: Sequence[Any], where: str) -> Iterator[tuple[str, int, Any]]:
+    """(place, number, picture) of each; a region may be a list of pictures of one person."""
+    for number, picture in enumerate(pictures):
+        if isinstance(picture, list) and picture and where == "inputs.regions":
+            yield from ((f"{where}[{number}][{index}]", number, entry) for index, entry in enumerate(picture))
+        else:
+            yield f"{where}[{number}]", number, picture
 
 
 def _open_picture(picture: Any, where: str) -> Image.Image:

@@ -36,6 +36,8 @@ SPAN = '{"sentence": utterance number, "start": first character, "end": characte
 class ArgumentError(TypeError, ValueError):
     """A call of the pipeline with an argument that it does not have, or a value that the argument does not take."""
 
+    for_user = True  # not an error of the program: see tiktalkcoref.files.errors
+
 
 class TikTalkCorefPipeline(Pipeline):
     """Finds who is meant in dialogues, and in which of their pictures (result: see the module).

@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerBase, ProcessorMixin
 from transformers.utils import logging
 
 from .batch_tiktalkcoref import NAMES, DialogueBatch
+from .configuration_tiktalkcoref import SettingsError
 from .inputs_tiktalkcoref import Dialogue, DialogueError, read_labels, read_regions, read_text
 
 logger = logging.get_logger(__name__)
@@ -137,7 +138,7 @@ class TikTalkCorefProcessor(ProcessorMixin):
     def process_images(self, images: Sequence[Image.Image]) -> torch.Tensor:
         """Scale R RGB images to the model's square, bicubically, and normalise them: [R, 3, image_size, image_size]."""
         if self.image_size is None:
-            raise ValueError("this processor has no image_size: its model reads text only.")
+            raise SettingsError("this processor has no image_size: its model reads text only.")
         size = (self.image_size, self.image_size)
         scaled = [image if image.size == size else image.resize(size, Image.Resampling.BICUBIC) for image in images]
         pixels = np.stack([np.asarray(image) for image in scaled]).astype(np.float32)
@@ -359,12 +360,12 @@ def _collate_characters(batch: list[_Encoded], n_tokens: int) -> dict[str, np.nd
 def _check_tokenizer(tokenizer: PreTrainedTokenizerBase) -> None:
     for name in ("cls_token_id", "sep_token_id", "pad_token_id", "unk_token_id"):
         if getattr(tokenizer, name, None) is None:
-            raise ValueError(
+            raise SettingsError(
                 f"the tokenizer {type(tokenizer).__name__} has no {name.removesuffix('_id')}; "
                 "take a BERT-like one with [CLS], [SEP], [PAD] and [UNK]."
             )
     if len(tokenizer) <= len(set(tokenizer.all_special_tokens)):
-        raise ValueError(
+        raise SettingsError(
             f"the tokenizer {type(tokenizer).__name__} knows no word beside its special tokens: its vocabulary is "
             "missing or empty; take the one that was saved with the model."
         )
@@ -374,26 +375,26 @@ def _check_settings(**settings: Any) -> None:
     for name, value in settings.items():
         least, most = (1, 4096) if name == "image_size" else (0, 10_000_000)
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            raise ValueError(f"{name} is {value!r}: expected a whole number from {least} to {most:,}.")
+            raise SettingsError(f"{name} is {value!r}: expected a whole number from {least} to {most:,}.")
 
 
 def _check_normalisation(mean: Any, std: Any) -> None:
     for name, values in (("image_mean", mean), ("image_std", std)):
         numbers = isinstance(values, list | tuple) and all(isinstance(value, int | float) for value in values)
         if not numbers or len(values) != 3 or not np.isfinite(values).all() or (name == "image_std" and 0 in values):
-            raise ValueError(f"{name} is {values!r}: expected three numbers, one a colour channel.")
+            raise SettingsError(f"{name} is {values!r}: expected three numbers, one a colour channel.")
 
 
 def _room(size: int, stride: int, title: int) -> int:
     """Tokens of dialogue in a window, beside [CLS] and the longest title with its [SEP]; checked."""
     room = size - 1 - (title + 1 if title else 0)
     if room < 4:
-        raise ValueError(
+        raise SettingsError(
             f"window_size {size} leaves {max(room, 0)} tokens for the dialogue beside a title of {title}; "
             "raise window_size or lower max_title_length."
         )
     if not 1 <= stride < room:
-        raise ValueError(
+        raise SettingsError(
             f"window_stride {stride}: expected at least 1 and less than the {room} tokens of dialogue that a window "
             f"of {size} holds, so that windows overlap."
         )

@@ -138,7 +138,11 @@ def test_validate_plain(sample_corpus: Path, tmp_path: Path) -> None:
 def test_validate_pictures(sample_corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     options = ("--data-dir", sample_corpus, "--regions-dir", tmp_path / "none")
-    assert run("validate", *options).exit_code == 0
+    listed = run("validate", *options, "--plain")
+    assert listed.exit_code == 0
+    boxes = len(list((sample_corpus / "faces_all").iterdir()))
+    assert listed.stdout.count(": warning: ") >= boxes
+    assert "no picture " in listed.stdout
     assert run("validate", *options, "--require-images").exit_code == 1
 
 

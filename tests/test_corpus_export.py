@@ -315,6 +315,40 @@ def test_chinese_clip_cuts_regions_out_of_frames(tmp_path: Path) -> None:
         assert image.convert("RGB").getcolors() == [(100, (255, 0, 0))]
 
 
+@pytest.mark.parametrize(
+    "bbox", [[50, 5, 60, 15], [-1, 0, 10, 10], [0, 0, 41, 30], [0, 0, 10**9, 10**9], [9, 9, 9, 20]]
+)
+def test_chinese_clip_refuses_a_box_that_is_not_within_its_frame(tmp_path: Path, bbox: list[int]) -> None:
+    Image.new("RGB", (40, 30), "white").save(tmp_path / "frame.png")
+    box = {"box_labels": "C1", "bbox": bbox, "frame": str(tmp_path / "frame.png"), "region": None}
+    record = make_record([["她"]], [[[0, 0]]], entity_labels=["C1"], visual_annotations=[box])
+    with pytest.raises(ExportError) as error:
+        export([record], tmp_path / "clip", "chinese-clip")
+    place = "7000000000000000001, visual_annotations[0]"
+    assert str(error.value).startswith(f"{place}: the bbox {bbox} is not within its frame of 40 x 30 pixels; correct")
+    assert not (tmp_path / "clip").exists()
+
+
+@pytest.mark.parametrize("column", ["frame", "region"])
+@pytest.mark.parametrize("content", [b"root:x:0:0", b"", b"\x89PNG\r\n\x1a\n"])
+def test_chinese_clip_refuses_what_is_no_picture(tmp_path: Path, column: str, content: bytes) -> None:
+    box = {"box_labels": "C1", "bbox": [0, 0, 5, 5], "frame": None, "region": None} | {column: {"bytes": content}}
+    record = make_record([["她"]], [[[0, 0]]], entity_labels=["C1"], visual_annotations=[box])
+    with pytest.raises(ExportError, match=rf"visual_annotations\[0\]: its {column} is (no|a damaged) picture"):
+        export([record], tmp_path / "clip", "chinese-clip")
+    assert not (tmp_path / "clip").exists()
+
+
+@pytest.mark.parametrize("label", ["none", ""])
+def test_chinese_clip_gives_a_box_of_nobody_to_no_cluster(tmp_path: Path, label: str) -> None:
+    data = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(data, "PNG")
+    box = {"box_labels": label, "bbox": [0, 0, 5, 5], "frame": None, "region": {"bytes": data.getvalue()}}
+    record = make_record([["她"]], [[[0, 0]]], entity_labels=[label], visual_annotations=[box])
+    counts = export([record], tmp_path / "clip", "chinese-clip")
+    assert (counts["train_imgs.tsv"], counts["train_texts.jsonl"]) == (1, 0)
+
+
 def test_chinese_clip_without_pictures(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"no head region has a picture.*--regions-dir"):
         export([NESTED], tmp_path / "clip", "chinese-clip")

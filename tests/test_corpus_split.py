@@ -90,6 +90,14 @@ def test_missing_parts_are_filled(tmp_path: Path, name: str) -> None:
     assert (tmp_path / "out" / "no_celeb" / "test.visual.jsonl").read_bytes() == b""
 
 
+@pytest.mark.parametrize("key", ["subtoken_map", "sentence_map", "genre", "clusters_str"])
+def test_null_is_filled_like_what_is_missing(tmp_path: Path, key: str) -> None:
+    split(write_corpus(tmp_path / "in", {**NEWEST, key: None}), tmp_path / "out")
+    textual = json.loads((tmp_path / "out" / "all.textual.jsonl").read_text(encoding="utf-8"))
+    expected = {"subtoken_map": [[0, 1]], "sentence_map": [[0, 0]], "genre": "", "clusters_str": [["她"]]}
+    assert textual[key] == expected[key]
+
+
 def test_an_error_leaves_nothing(tmp_path: Path) -> None:
     files = write_corpus(tmp_path / "in", NEWEST, {**NEWEST, "doc_key": "2", "clusters": [[[0, 7]]]})
     with pytest.raises(CorpusError, match="line 2, doc_key 2"):

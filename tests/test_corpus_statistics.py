@@ -5,11 +5,15 @@ import struct
 from pathlib import Path
 
 import pytest
+from dataset_corpora import make_record, write_corpus
 from PIL import Image
 from rich.console import Console
 
+from tiktalkcoref.corpus.export import export
 from tiktalkcoref.corpus.files import find_files
 from tiktalkcoref.corpus.reading import read_corpus
+from tiktalkcoref.corpus.records import boxes_of_clusters
+from tiktalkcoref.corpus.show import show_record
 from tiktalkcoref.corpus.statistics import measure, statistics_table, video_seconds, write_statistics
 
 
@@ -123,3 +127,29 @@ def test_a_doc_key_cannot_leave_the_folder_of_videos(sample_corpus: Path, tmp_pa
     record = next(read_corpus(find_files(sample_corpus), problems=[]))
     counts = measure([{**record, "doc_key": "../outside"}], tmp_path / "videos")
     assert counts["all", "all"].videos == 0
+
+
+@pytest.mark.parametrize("label", ["none", ""])
+def test_a_box_labelled_none_is_of_no_cluster(tmp_path: Path, label: str) -> None:
+    record = make_record()
+    record["visual_annotations"][1]["box_labels"] = label
+    record["entity_labels"] = ["C1", label, label]
+    records = list(read_corpus(write_corpus(tmp_path, [record]), problems=[]))
+    part = measure(records)["all", "all"]
+    assert (part.boxes, part.boxes_of_no_cluster) == (1, 1)
+    assert boxes_of_clusters(records[0]) == [[0], [], []]
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(show_record(records[0]))
+    assert "boxes of no cluster: none (1)" in console.export_text()
+
+
+def test_such_a_box_is_no_answer_in_chinese_clip(tmp_path: Path) -> None:
+    record = make_record()
+    record["visual_annotations"][1]["box_labels"] = "none"
+    record["entity_labels"] = ["C1", "none", "none"]
+    (read,) = read_corpus(write_corpus(tmp_path, [record]), problems=[])
+    for number, box in enumerate(read["visual_annotations"]):
+        box["region"] = str(tmp_path / f"{number}.png")
+        Image.new("RGB", (4, 4)).save(box["region"])
+    counts = export([read], tmp_path / "clip", "chinese-clip")
+    assert (counts["train_imgs.tsv"], counts["train_texts.jsonl"]) == (2, 1)

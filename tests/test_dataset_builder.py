@@ -58,17 +58,22 @@ def keys(loaded: datasets.DatasetDict) -> dict[str, list[str]]:
     ],
 )
 def test_configs(tmp_path, make, config, expected):
-    files = write_corpus(tmp_path / "corpus")
+    write_corpus(tmp_path / "corpus")
     builder = make(config_name=config, data_dir=str(tmp_path / "corpus"))
     loaded = load(builder)
     assert keys(loaded) == expected
-    records = {record["doc_key"]: record for record in read_corpus(files)}
+    raw = {record["doc_key"]: record for record in make_records()}
     for part in loaded.values():
         assert part.features == dataset.config_features(config)
         for row in part:
             assert set(row) == set(part.features)
-            for name in set(row) - {"video_type"}:
-                assert row[name] == records[row["doc_key"]][name]
+            expected_row = raw[row["doc_key"]]
+            for name in set(row) & set(expected_row) - {"visual_annotations"}:
+                assert row[name] == expected_row[name]
+            if "visual_annotations" in row:
+                boxes = [{**box, "frame": None, "region": None} for box in expected_row["visual_annotations"]]
+                assert row["visual_annotations"] == boxes
+                assert (row["video_title"], row["video_path"]) == (f"题目{row['doc_key']}", None)
     streamed = builder.as_streaming_dataset()
     assert {split: list(part) for split, part in streamed.items()} == {split: list(p) for split, p in loaded.items()}
 
@@ -95,6 +100,32 @@ def test_many_records_keep_their_order(tmp_path, make, monkeypatch):
     loaded = load(make(data_dir=str(tmp_path / "corpus")))
     assert list(loaded["train"]["doc_key"]) == [record["doc_key"] for record in records]
     assert list(loaded) == ["train"]
+
+
+def test_processes_and_streaming_workers_share_the_work(tmp_path, make, monkeypatch):
+    """Two processes write what one writes; a stream has a shard for each block."""
+    monkeypatch.setattr(reading, "BLOCK_SIZE", 20_000)
+    files = write_corpus(tmp_path / "corpus", make_records(200))
+    expected = load(make(data_dir=str(tmp_path / "corpus")))
+    other = TikTalkCoref(data_dir=str(tmp_path / "corpus"), cache_dir=str(tmp_path / "other"))
+    other.download_and_prepare(num_proc=2)
+    assert {name: list(part) for name, part in other.as_dataset().items()} == {
+        name: list(part) for name, part in expected.items()
+    }
+    n_blocks = files.annotations.stat().st_size // 20_000
+    stream = other.as_streaming_dataset(split="train")
+    assert n_blocks - 1 <= stream.num_shards <= n_blocks + 1
+    halves = [list(stream.shard(num_shards=2, index=index)) for index in range(2)]
+    assert sorted(row["doc_key"] for half in halves for row in half) == list(expected["train"]["doc_key"])
+    assert all(halves)
+
+
+def test_an_error_in_another_process_reaches_the_user(tmp_path, make, monkeypatch):
+    monkeypatch.setattr(reading, "BLOCK_SIZE", 5_000)
+    record, _, _ = ERRORS["empty box"]
+    write_corpus(tmp_path / "corpus", [*(make_record(str(key)) for key in range(200, 230)), record])
+    with pytest.raises(CorpusError, match=r"line 31, doc_key 101, field visual_annotations\[1\]\.bbox"):
+        make(data_dir=str(tmp_path / "corpus")).download_and_prepare(num_proc=2)
 
 
 def test_no_dialogue_of_a_type(tmp_path, make):
@@ -307,6 +338,34 @@ def test_pictures_are_not_looked_at_one_by_one(pictured, monkeypatch):
     assert folder.find("101_7_1.jpg", "101") is not None
 
 
+def test_a_link_that_leaves_the_folder_is_refused(tmp_path, make, pictured):
+    secret = tmp_path / "passwords"
+    secret.write_text("root:x:0:0")
+    linked = tmp_path / "faces_all" / "101_7_1_C1.jpg"
+    linked.unlink()
+    linked.symlink_to(secret)
+    with pytest.raises(CorpusError, match=r"visual_annotations\[0\]\.region_image_path: refused .* a link leads out"):
+        load(make(**pictured))
+    linked.unlink()
+    linked.symlink_to(tmp_path / "faces_all" / "101_9_1_C2.jpg")  # one that stays is followed
+    assert load(make(**pictured))["train"][0]["visual_annotations"][0]["region"].size == (8, 6)
+
+
+def test_a_folder_linked_from_outside_is_refused(tmp_path, make, pictured):
+    os.rename(tmp_path / "frames" / "101", tmp_path / "elsewhere")
+    (tmp_path / "frames" / "101").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CorpusError, match=r"cur_frame_path: refused .* a link leads out"):
+        load(make(**pictured))
+
+
+def test_a_pipe_is_no_picture(tmp_path, make, pictured):
+    pipe = tmp_path / "faces_all" / "101_7_1_C1.jpg"
+    pipe.unlink()
+    os.mkfifo(pipe)
+    with pytest.raises(CorpusError, match=r"refused .*: it is no file"):
+        load(make(**pictured))
+
+
 # -------------------------------------------------------------------------------------------------------------- cache
 
 
@@ -459,8 +518,8 @@ def test_upstream_rows(upstream, make, config, revision):
 
 
 def test_upstream_region_pictures(upstream, make, tmp_path):
-    files = find_files(upstream, annotations="annotations.8d346bf.jsonl")
-    draw_pictures(tmp_path, list(read_corpus(files)), size=(4, 4))
+    lines = (upstream / "annotations.8d346bf.jsonl").read_text(encoding="utf-8").split("\n")
+    draw_pictures(tmp_path, [json.loads(line) for line in lines if line], size=(4, 4))
     loaded = load(
         make(
             config_name="celeb",
@@ -495,11 +554,11 @@ except ValueError as error:
 
 @pytest.fixture
 def datasets36(tmp_path):
-    """The interpreter of an environment that has datasets 3.6 and nothing of the project; removed afterwards."""
+    """The interpreter of an environment that has datasets 3.6 and msgspec; removed afterwards."""
     environment = tmp_path / "environment"
     venv.create(environment, with_pip=True)
     python = environment / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "datasets==3.6.0", "pillow"], check=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "datasets==3.6.0", "pillow", "msgspec"], check=True)
     yield python
     shutil.rmtree(environment)
 
@@ -507,7 +566,7 @@ def datasets36(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_as_a_loading_script(tmp_path, make, request, datasets36):
-    """Under datasets 3.6, alone in a folder, every config gives the rows that the class gives."""
+    """Under datasets 3.6, with the package at hand, every config gives the rows that the class gives."""
     alone = tmp_path / "alone"
     alone.mkdir()
     (alone / "tiktalkcoref_dataset.py").write_bytes(Path(dataset.__file__).read_bytes())
@@ -517,13 +576,14 @@ def test_as_a_loading_script(tmp_path, make, request, datasets36):
         folder, options = tmp_path / "corpus", {}
         write_corpus(folder)
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    result = subprocess.run(
-        [datasets36, "-c", SCRIPT_USER, str(folder), json.dumps(options)],
-        cwd=alone,
-        env={**variables, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-    )
+    variables |= {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
+    command = [datasets36, "-c", SCRIPT_USER, str(folder), json.dumps(options)]
+    result = subprocess.run(command, cwd=alone, env=variables, capture_output=True, text=True)
+    assert "`pip install tiktalkcoref`. Offline: " in result.stderr  # what it says where the package is not
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "tiktalkcoref").symlink_to(Path(dataset.__file__).parent)
+    variables["PYTHONPATH"] = str(tmp_path / "site")
+    result = subprocess.run(command, cwd=alone, env=variables, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     *tables, error = [json.loads(line) for line in result.stdout.splitlines()]
     assert "data_dir nowhere is not a folder" in error

@@ -413,3 +413,97 @@ def test_upstream_generations_agree(upstream):
         assert [record[name] for record in newest] == [record[name] for record in older], name
     differing = [a["doc_key"] for a, b in zip(newest, older, strict=True) if a["clusters"] != b["clusters"]]
     assert len(differing) == 1  # upstream mended the spans of one dialogue and broke its texts
+
+
+# ---------------------------------------------------------------------------------------------- lines, keys, cut files
+
+
+def corpus_of_line(folder, line):
+    """A corpus of the one dialogue 101, whose line is this text."""
+    files = write_corpus(folder, [make_record()])
+    write_lines(files.annotations, [line])
+    return files
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field"),
+    [
+        ('"genre"', '"clusters": [], "genre"', "clusters"),
+        ('"cur_frame"', '"bbox": [1, 2, 3, 4], "cur_frame"', "bbox"),
+        ('"genre"', '"note": 1, "note": 1, "genre"', "note"),
+        ('"celebrity": "none"', '"celebrity": "none", "box_labels" : "C2"', "box_labels"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused(tmp_path, old, new, field):
+    line = json.dumps(make_record(), ensure_ascii=False).replace(old, new, 1)
+    files = corpus_of_line(tmp_path, line)
+    with pytest.raises(CorpusError, match=f"line 1, doc_key 101, field {field}: stands twice in the record"):
+        list(read_corpus(files))
+
+
+def test_a_key_that_stands_twice_in_the_small_files(tmp_path):
+    entry = '{"video_id": "101", "split": "val", "video_type": "celeb", "split": "test"}'
+    files = write_corpus(tmp_path, make_records(1), [entry])
+    write_lines(files.titles, ['{"video_id": "101", "title": "a: b", "title": "c"}'])
+    assert [(problem.file, problem.field) for problem in find_problems(files)][:2] == [
+        (str(files.splits), "split"),
+        (str(files.titles), "title"),
+    ]
+
+
+def test_colons_and_unknown_keys_are_no_fault(tmp_path):
+    record = edited(genre="a: b", sentences__0__0=":")
+    record["clusters_str"] = [[":陈", "她哥"], [":陈的妹妹", "她"], ["哥"]]
+    (read,) = read_corpus(write_corpus(tmp_path, [{**record, "note": {"a": [1]}}]), strict=True)
+    assert read["genre"] == "a: b"
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b"])
+def test_lines_end_at_line_feeds_alone(tmp_path, separator):
+    record = edited(sentences__0__0=separator)
+    record["clusters_str"] = [[f"{separator}陈", "她哥"], [f"{separator}陈的妹妹", "她"], ["哥"]]
+    line = json.dumps(record, ensure_ascii=False)
+    (read,) = read_corpus(corpus_of_line(tmp_path, line), problems=[])
+    assert read["sentences"][0][0] == separator
+
+
+@pytest.mark.parametrize("value", ["[" * 10_000 + "]" * 10_000, '{"a":' * 10_000 + "1" + "}" * 10_000])
+@pytest.mark.parametrize("key", ["note", "clusters_str"])
+def test_deep_nesting_is_an_error_of_its_line(tmp_path, key, value):
+    record = make_record()
+    del record["clusters_str"]
+    line = json.dumps(record)[:-1] + f', "{key}": {value}}}'
+    files = corpus_of_line(tmp_path, line)
+    with pytest.raises(CorpusError, match="line 1: broken JSON: nested too deeply"):
+        list(read_corpus(files))
+
+
+def test_fewer_annotations_than_the_split_file_names(tmp_path, caplog):
+    records = make_records(6)
+    files = write_corpus(tmp_path, records[:2], make_splits(records))
+    assert len(list(read_corpus(files))) == 2
+    assert "doc_key 103, field video_id: the first of 4 dialogues that" in caplog.text
+    with pytest.raises(CorpusError, match=r"the first of 4 dialogues .* is it cut short.*strict=True"):
+        list(read_corpus(files, strict=True))
+    assert [problem.severity for problem in find_problems(files)] == ["warning"]
+
+
+def test_all_wrong_types_of_a_record_are_listed(tmp_path):
+    record = edited(genre=3, visual_annotations__0__bbox=[1, 2], visual_annotations__1__cur_frame=-1)
+    record["sentence_map"] = [["a"]]
+    assert sorted(problem.field for problem in find_problems(write_corpus(tmp_path, [record]))) == [
+        "genre",
+        "sentence_map",
+        "visual_annotations[0].bbox",
+        "visual_annotations[1].cur_frame",
+    ]
+
+
+def test_published_files_are_known_by_their_sums(upstream, tmp_path):
+    for revision in ("8d346bf", "db84797"):
+        assert find_files(upstream, annotations=f"annotations.{revision}.jsonl").are_published()
+    cut = tmp_path / "cut.jsonl"
+    cut.write_bytes(b"".join((upstream / "annotations.8d346bf.jsonl").read_bytes().splitlines(keepends=True)[:20]))
+    files = find_files(upstream, annotations=cut)
+    assert not files.are_published()
+    assert [problem.severity for problem in find_problems(files)] == ["warning"]

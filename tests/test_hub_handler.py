@@ -122,6 +122,11 @@ def test_a_dialogue_gives_the_full_result(endpoint):
     assert status == 200
     assert [cluster["mentions"] for cluster in result["clusters"]] == [c["mentions"] for c in plain["clusters"]]
     assert all(len(cluster["region_scores"]) == 2 for cluster in result["clusters"])
+    several = [[png(), png(colour="green")], png(colour="blue")]
+    status, tracked = endpoint({"inputs": {**dialogue, "regions": several}})
+    assert status == 200
+    assert all(len(cluster["region_scores"]) == 2 for cluster in tracked["clusters"])
+    assert endpoint({"inputs": {**dialogue, "regions": [[png((1, 1))] * 65]}})[0] == 400
     boxes = [{"frame": 0, "bbox": [0, 0, 20, 20]}, {"frame": 0, "bbox": [20, 0, 40, 40]}]
     assert endpoint({**dialogue, "frames": [png()], "boxes": boxes})[0] == 200
     status, linked = endpoint({**dialogue, "regions": pictures, "clusters": result["clusters"][:1]})

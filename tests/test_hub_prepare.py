@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,9 +13,12 @@ import datasets
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from PIL import Image
 
 from tiktalkcoref.corpus.files import find_files
+from tiktalkcoref.corpus.prepared import check_parquet
 from tiktalkcoref.corpus.problems import CorpusError
+from tiktalkcoref.evaluation.dialogues import load_dialogues
 from tiktalkcoref.hub.prepare import CONFIGS, prepare
 from tiktalkcoref.tiktalkcoref_dataset import TikTalkCoref
 
@@ -232,3 +236,75 @@ def test_a_folder_of_other_things_is_not_replaced(sample_corpus: Path, tmp_path:
     with pytest.raises(FileExistsError, match=r"holds thesis\.tex"):
         prepare(find_files(sample_corpus), tmp_path)
     assert (tmp_path / "thesis.tex").exists()
+
+
+def pictures_of(sample_corpus: Path, tmp_path: Path) -> tuple[Path, list[Path]]:
+    """A copy of the sample's regions, and its files."""
+    shutil.copytree(sample_corpus / "faces_all", tmp_path / "regions")
+    return tmp_path / "regions", sorted((tmp_path / "regions").iterdir())
+
+
+def test_what_is_no_picture_is_not_embedded(sample_corpus: Path, tmp_path: Path) -> None:
+    regions, paths = pictures_of(sample_corpus, tmp_path)
+    paths[0].write_bytes(paths[0].read_bytes()[:-200])
+    paths[1].write_text("root:x:0:0")
+    Image.new("1", (20_000, 20_000)).save(paths[2], format="PNG")
+    target = tmp_path / "hub" / "tiktalkcoref"
+    with pytest.raises(CorpusError) as error:
+        prepare(find_files(sample_corpus), target, regions_dir=regions)
+    message = str(error.value)
+    assert f"3 of {len(paths)} pictures cannot be embedded" in message
+    assert f"{paths[1]} (doc_key " in message
+    assert "it is no picture" in message
+    assert "it is damaged (" in message
+    assert "400000000 pixels" in message or "20000 x 20000 pixels, at most" in message
+    assert not target.exists()
+    paths[2].unlink()
+    prepare(find_files(sample_corpus), target, regions_dir=regions, check_pictures=False)
+    assert (target / "README.md").exists()
+
+
+FULL = """
+import resource, sys
+from tiktalkcoref.cli import app, main
+resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, 8_000))
+sys.argv = ["tiktalkcoref", "prepare", "--data-dir", sys.argv[1], "--output-dir", sys.argv[2]]
+main()
+"""
+
+
+def test_a_disk_that_fills_up_is_one_message(sample_corpus: Path, tmp_path: Path) -> None:
+    """The system refuses to write more than 8,000 bytes a file, as a full disk would."""
+    target = tmp_path / "hub" / "tiktalkcoref"
+    command = [sys.executable, "-c", FULL, str(sample_corpus), str(target)]
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "hf")}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert "error: the config all could not be written: " in result.stderr
+    assert "File too large" in result.stderr
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "missing"])
+def test_a_damaged_folder_is_refused(sample_corpus: Path, tmp_path: Path, damage: str) -> None:
+    target = tmp_path / "hub" / "tiktalkcoref"
+    prepare(find_files(sample_corpus), target)
+    check_parquet(target)
+    path = target / "celeb" / "test-00000-of-00001.parquet"
+    content = path.read_bytes()
+    path.unlink()
+    if damage != "missing":
+        path.write_bytes(content[:-9] if damage == "truncated" else b"")
+    with pytest.raises(ValueError, match=r"celeb/test-.*`tiktalkcoref prepare`"):
+        load_dialogues(str(target), "celeb", "train")
+
+
+def test_a_cut_copy_of_the_published_corpus_says_so(upstream: Path, tmp_path: Path) -> None:
+    lines = (upstream / "annotations.8d346bf.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "annotations.jsonl").write_bytes(b"".join(lines[:-1]))
+    files = find_files(upstream, annotations=tmp_path / "annotations.jsonl")
+    _, text = read_card(prepare(files, tmp_path / "out"))
+    assert "this copy was not prepared from the published files: it has 1,011 dialogues" in text
+    assert text.count("@inproceedings{li-etal-2025-tiktalkcoref,") == 1
+    assert "Multimodal Coreference Resolution for {C}hinese Social Media Dialogues" in text

@@ -9,6 +9,7 @@ from hub_pushing import DATASET, DRIVER, METRIC, MODEL, answers, holds, push, ti
 from hub_server import Account, LocalHub, run_client, start_client
 
 from tiktalkcoref.corpus.files import find_files
+from tiktalkcoref.hub.contents import MANIFEST
 from tiktalkcoref.hub.prepare import prepare
 
 
@@ -61,7 +62,10 @@ def test_only_what_changed_is_committed(hub, dataset, tmp_path):
     assert titles(hub, DATASET) == ["Update to 0.1.0", "a note", "Release 0.1.0", "initial commit"]
     before, after = repo.history()[1].files, repo.find("main").files
     assert before.keys() - after.keys() == {"visual/celeb_test-00000-of-00001.parquet"}
-    assert {name for name in after if after[name] != before[name]} == {"README.md"}
+    assert {name for name in after if after[name] != before[name]} == {
+        "README.md",
+        MANIFEST,
+    }  # the list is shorter, too
     assert "NOTES.md" in after
     assert repo.tags == {"v0.1.0": repo.history()[2].oid, "v0.1.0-2": repo.branches["main"]}
 

@@ -1,13 +1,20 @@
 """The metric as an `evaluate` module, loaded as a user does, each time in a fresh process."""
 
+import ast
+import inspect
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from huggingface_hub import SpaceCard
+
+from tiktalkcoref.evaluate_metric import score
+from tiktalkcoref.evaluate_metric.inputs import PREDICTION_KEYS, REFERENCE_KEYS, ROW_KEYS
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "evaluate_metric"
@@ -169,3 +176,32 @@ def test_the_card_says_what_a_metric_card_says():
         *("Inputs", "Output values", "Values from popular papers", "Examples", "Formulas"),
     ):
         assert f"# {section}\n" in card
+
+
+def test_the_card_documents_every_input_option_and_score():
+    card = (FOLDER / "README.md").read_text(encoding="utf-8")
+    inputs = card[card.index("### Inputs") : card.index("### Output values")]
+    for side, keys in (("predictions", PREDICTION_KEYS), ("references", REFERENCE_KEYS)):
+        table = inputs[inputs.index(f"| `{side}[i]` |") :].split("\n\n")[0]
+        assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == keys - ROW_KEYS
+    options = {name: p.default for name, p in inspect.signature(score).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    documented = re.findall(r"`(\w+)=([^`]+)`", inputs)
+    assert {name: ast.literal_eval(value) for name, value in documented} == options
+
+    output = card[card.index("### Output values") : card.index("### Formulas")]
+    box = {"frame": 1, "bbox": [0, 0, 5, 5]}
+    gold = {"clusters": [[[0, 0]]], "links": [0], "kinds": ["name"], "boxes": [[box]]}
+    found = score([{"clusters": [[[0, 0]]], "rankings": [[0]], "boxes": [[box]]}], [gold], n_resamples=2)
+    for key in found:
+        words = re.sub(r"^multimodal_|_(low|high)$", "", key).replace("linking_name_", "linking_")
+        metric, _, part = words.rpartition("_")
+        spelled = re.sub(r"_at_\d$", "_at_<k>", words)
+        known = f"`{spelled}`" in output or (f"`{metric}_`" in output and f"`{part}`" in output)
+        assert known or (metric == "linking_visual" and f"`_{part}`" in output), key
+
+
+def test_the_card_s_metadata_is_what_the_hub_takes():
+    data = SpaceCard.load(FOLDER / "README.md").data.to_dict()
+    assert (data["sdk"], data["app_file"], data["license"]) == ("gradio", "app.py", "mit")
+    assert {"evaluate", "metric"} <= set(data["tags"])
+    assert (FOLDER / data["app_file"]).is_file()

@@ -133,3 +133,33 @@ def test_dataset_rows_are_references_as_they_come():
     assert found["linking_mrr"] == 0.5
     old = {("entity_label" if key == "entity_labels" else key): value for key, value in row.items()}
     assert score([{"clusters": row["clusters"], "rankings": [[0, 1], [], []]}], [old]) == found
+
+
+ONE = {"clusters": [[[0, 0]]]}
+
+
+def test_a_miss_counts_in_the_mean_of_the_reciprocal_ranks():
+    links = [ONE | {"links": [0], "regions": 2}] * 2
+    found = score([ONE | {"rankings": [[0]]}, ONE | {"rankings": [[1]]}], links)
+    assert found["linking_mrr"] == found["linking_recall_at_1"] == 0.5
+    assert type(found["linking_n"]) is int
+    assert type(found["linking_mrr"]) is float
+
+
+@pytest.mark.parametrize(("link", "ranking", "pool"), [(2, [2], 3), (0, [1], 2), (0, [], 1)])
+def test_the_pool_is_what_links_and_rankings_show(link, ranking, pool):
+    found = score([ONE | {"rankings": [ranking]}], [ONE | {"links": [link]}])
+    assert found["linking_mean_pool"] == pool
+
+
+def test_the_pool_of_a_row_is_its_annotations():
+    boxes = [{"cur_frame": 1, "bbox": [0, 0, 5, 5], "box_labels": label} for label in ("none", "C1", "", "C2", "C1")]
+    row = ONE | {"entity_labels": ["C1"], "visual_annotations": boxes}
+    found = score([ONE | {"rankings": [[0, 1]]}], [row])
+    assert (found["linking_mean_pool"], found["linking_mrr"]) == (5, 0.5)
+    for label in ("none", ""):
+        assert score([ONE | {"rankings": [[0]]}], [row | {"entity_labels": [label]}])["linking_n"] == 0
+
+
+def test_a_document_may_have_no_region():
+    assert score([ONE | {"links": [-1]}], [ONE | {"links": [-1], "regions": 0}])["linking_visual_n"] == 1

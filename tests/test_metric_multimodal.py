@@ -90,3 +90,33 @@ def test_documents_do_not_mix():
     two = {"clusters": [[[0, 0]]], "boxes": [[box(100)]]}
     found = score([one, two], [two, one])
     assert found["multimodal_mention_f1"] == 0.5
+
+
+def test_more_matches_come_before_more_overlap():
+    predicted, gold = ([[0, 0, 10, 10], [0, 0, 4, 10]], [[0, 0, 10, 10], [6, 0, 10, 10]])
+    sides = [Boxes(np.array(boxes, dtype=float), [(0, 1)] * 2, np.arange(2)) for boxes in (predicted, gold)]
+    assert match_boxes(*sides, 0.3).tolist() == [1, 0]  # 0.4 + 0.4, not 1
+    assert match_boxes(*sides, 1).tolist() == [0, -1]
+
+
+def test_boxes_of_dataset_rows():
+    """A box belongs to the cluster with its label; a label that is none belongs to nobody."""
+    corners = [[20 * i, 0, 20 * i + 10, 10] for i in range(4)]
+    labels = ["C1", "none", "C1", ""]
+    annotations = [
+        {"cur_frame": 3, "bbox": bbox, "box_labels": label} for bbox, label in zip(corners, labels, strict=True)
+    ]
+    clusters = [[[0, 0]], [[2, 2]], [[4, 4]], [[6, 6]]]
+    row = {"clusters": clusters, "entity_labels": ["C1", "none", "C2", ""], "visual_annotations": annotations}
+    boxes = [[{"frame": 3, "bbox": corners[0]}, {"frame": 3, "bbox": corners[2]}], [], [], []]
+    assert score([{"clusters": clusters, "boxes": boxes}], [row])["multimodal_b_cubed_f1"] == 1
+    more = [*boxes[:1], [{"frame": 3, "bbox": corners[1]}], [], []]
+    assert score([{"clusters": clusters, "boxes": more}], [row])["multimodal_mention_precision"] == 6 / 7
+
+
+def test_a_threshold_of_one_asks_for_the_same_box():
+    box = {"frame": 1, "bbox": [0, 0, 10, 10]}
+    document = {"clusters": [[[0, 0]]], "boxes": [[box]]}
+    other = document | {"boxes": [[box | {"bbox": [0, 0, 10, 11]}]]}
+    assert score([document], [document], iou_threshold=1)["multimodal_muc_f1"] == 1
+    assert score([other], [document], iou_threshold=1)["multimodal_muc_f1"] == 0

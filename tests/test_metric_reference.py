@@ -168,3 +168,14 @@ def test_singletons_can_be_dropped_on_both_sides():
     assert found == kept
     assert found["b_cubed_precision"] == 1
     assert found["b_cubed_recall"] == 0.5
+
+
+@pytest.mark.parametrize("gold", [[[[0, 0], [2, 2]]], [[[0, 0]], [[2, 2]]]])
+def test_one_link_of_either_sort_is_enough_for_blanc(gold):
+    assert score([{"clusters": gold}], [{"clusters": gold}])["blanc_f1"] == 1
+
+
+def test_singletons_dropped_where_one_side_is_empty():
+    pair = [{"clusters": [[[0, 0], [1, 1]]]}]
+    for sides in ((pair, [{"clusters": []}]), ([{"clusters": []}], pair)):
+        assert score(*sides, keep_singletons=False)["conll_f1"] == 0

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tiktalkcoref.evaluate_metric import compare, score
+from tiktalkcoref.evaluate_metric.inputs import show
 
 GOOD = [[[0, 0], [2, 3]], [[5, 5]]]
 BOX = {"frame": 1, "bbox": [0, 0, 5, 5]}
@@ -234,6 +235,14 @@ def test_links_or_boxes_without_gold():
         ([[], [BOX | {"frame": 1.5}]], "1: frame 1.5 is not an integer"),
         ([[], [BOX | {"bbox": [0, 0, 5]}]], "1: bbox [0, 0, 5] is not four numbers x1, y1, x2, y2"),
         ([[], [BOX | {"bbox": [5, 0, 5, 5]}]], "1: bbox [5, 0, 5, 5] has no area; expected x1 < x2 and y1 < y2"),
+        ([[], [BOX | {"bbox": [0, 5, 5, 5]}]], "1: bbox [0, 5, 5, 5] has no area; expected x1 < x2 and y1 < y2"),
+        ([[], [BOX | {"bbox": 7}]], "1: bbox 7 is not four numbers x1, y1, x2, y2"),
+        ([[], [BOX | {"bbox": [0, 0, 5, float("inf")]}]], "1: bbox [0, 0, 5, inf] is not four numbers x1, y1, x2, y2"),
+        (
+            [[], [{"bbox": [0, 0, 5, 5]}]],
+            "1: box {'bbox': [0, 0, 5, 5]} is not {'frame': number, 'bbox': [x1, y1, x2, y2]}",
+        ),
+        ([[], 7], "1: boxes 7 are not a list of {'frame', 'bbox'}"),
         ([[BOX], [BOX]], "1: box [0.0, 0.0, 5.0, 5.0] of frame 1 is also in cluster 0; give it once"),
         ([[BOX, BOX], []], "0: box [0.0, 0.0, 5.0, 5.0] of frame 1 is also in cluster 0; give it once"),
     ],
@@ -253,10 +262,12 @@ def test_boxes(boxes, problem):
         ({"ks": None}, "ks is None, expected a list of different positive integers, such as [1, 2, 3]"),
         ({"keep_singletons": "no"}, "keep_singletons is 'no', expected True or False"),
         ({"iou_threshold": 0}, "iou_threshold is 0, expected a number in (0, 1]"),
+        ({"iou_threshold": 1.5}, "iou_threshold is 1.5, expected a number in (0, 1]"),
         ({"iou_threshold": "0.5"}, "iou_threshold is '0.5', expected a number in (0, 1]"),
         ({"iou_threshold": float("nan")}, "iou_threshold is nan, expected a number in (0, 1]"),
         ({"n_resamples": 10.0}, "n_resamples is 10.0, expected an integer >= 0"),
         ({"confidence_level": None}, "confidence_level is None, expected a number between 0 and 1, such as 0.95"),
+        ({"confidence_level": 0}, "confidence_level is 0, expected a number between 0 and 1, such as 0.95"),
         ({"confidence_level": 1}, "confidence_level is 1, expected a number between 0 and 1, such as 0.95"),
         ({"n_resamples": -1}, "n_resamples is -1, expected an integer >= 0"),
         ({"confidence_level": 95}, "confidence_level is 95, expected a number between 0 and 1, such as 0.95"),
@@ -294,3 +305,78 @@ def test_offsets_of_any_size():
     far = [{"clusters": [[[10**12, 10**12 + 1], [3, 3]]]}]
     assert score(far, far)["conll_f1"] == 1
     assert score(far, [{"clusters": [[[10**12, 10**12 + 2], [3, 3]]]}])["mention_f1"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("prediction", "reference", "message"),
+    [
+        ({"rankings": 7}, {"links": [0, -1]}, "'rankings' is 7, expected a list with one entry a gold cluster"),
+        ({"boxes": 7}, {"boxes": [[], []]}, "'boxes' has 7 for 2 clusters; give a list of boxes for each"),
+        ({"links": [1.5, -1]}, {"links": [0, -1], "regions": 3}, "cluster 0: link 1.5 is unknown; the document has 3"),
+        ({"links": [-2, -1]}, {"links": [0, -1], "regions": 3}, "cluster 0: link -2 is unknown; the document has 3"),
+        ({"rankings": [[0], []], "scores": [["x"], []]}, {"links": [0, -1]}, "cluster 0: scores ['x'] are not a list"),
+        ({"region_scores": [[True], [0.5]]}, {"links": [0, -1]}, "cluster 0: scores [True] are not a list of numbers"),
+        ({"rankings": [[1, 0, 0], []]}, {"links": [0, -1]}, "cluster 0: region 0 is repeated in the ranking [1, 0, 0]"),
+    ],
+)
+def test_other_forms(prediction, reference, message):
+    good = {"clusters": GOOD}
+    with pytest.raises(ValueError, match=f"^predictions, document 0(: |, ){re.escape(message)}"):
+        score([good | prediction], [good | reference])
+
+
+def test_gold_links_that_are_no_regions():
+    good = {"clusters": GOOD}
+    expected = (
+        "references, document 0, cluster 0: link 1.5 is unknown; expected a region number or -1 for no visual count"
+    )
+    with refuses(expected, whole=False):
+        score([good], [good | {"links": [1.5, -1]}])
+
+
+def test_rows_without_annotations_or_with_labels_missing():
+    good = {"clusters": GOOD}
+    with refuses("references, document 0: 'links' is missing", whole=False):
+        score([good | {"rankings": [[], []]}], [good | {"entity_labels": ["C1", "none"]}])
+    with refuses("references, document 0: 'entity_labels' has 1 entries for 2 gold clusters; give one each"):
+        score([good | {"rankings": [[], []]}], [good | {"entity_labels": ["C1"], "visual_annotations": []}])
+
+
+def test_what_is_shown_of_a_value_is_short():
+    assert show("x" * 58) == f"'{'x' * 58}'"
+    assert show("x" * 59) == f"'{'x' * 56}..."
+    assert show(np.array([1, 2])) == "[1, 2]"
+
+
+def test_a_key_on_one_side_alone_and_any_field_of_a_row():
+    row = dict.fromkeys(("video_type", "genre", "video_title", "video_path", "split", "part", "speakers"))
+    row |= {key: [] for key in ("sentences", "speaker_ids", "sentence_map", "subtoken_map", "clusters_str")}
+    for prediction, reference in (({"doc_key": "a"}, {}), ({}, {"doc_key": "a"}), ({"doc_key": "a"}, {"doc_key": "a"})):
+        assert score([row | {"clusters": GOOD} | prediction], [row | {"clusters": GOOD} | reference])["conll_f1"] == 1
+
+
+def test_the_largest_offsets_do_not_collide():
+    """Packed into 64 bits, the starts 0 and 2**31 would be one."""
+    last, far = [2**33 - 1, 2**33 - 1], 2**31 + 5
+    found = score([{"clusters": [[[0, far], last]]}], [{"clusters": [[[2**31, far], last]]}])
+    assert found["mention_f1"] == 0.5
+    largest = [{"clusters": [[[0, 2**63 - 1]]]}]
+    assert score(largest, largest)["conll_f1"] == pytest.approx(2 / 3)
+
+
+def test_spans_of_three_are_refused_where_all_are():
+    """The whole array is then of one shape, and a wrong one."""
+    three = [{"clusters": [[[0, 1, 2], [3, 4, 5]]]}]
+    with refuses("predictions, document 0, cluster 0: span [0, 1, 2] is not two integers", whole=False):
+        score(three, [{"clusters": GOOD}])
+
+
+def test_the_largest_offset_beside_a_cluster_of_regions_alone():
+    document = {"clusters": [[[0, 2**63 - 1]], []], "boxes": [[], [BOX]]}
+    assert score([document], [document])["multimodal_mention_f1"] == 1
+
+
+def test_a_mention_is_its_document_and_both_offsets():
+    documents = [{"clusters": [[[0, 1]]]}, {"clusters": [[[0, 0]], [[1, 1]]]}, {"clusters": [[[1, 2]]]}]
+    assert score(documents, documents)["mention_f1"] == 1
+    assert score(documents, documents[1:] + documents[:1])["mention_f1"] == 0

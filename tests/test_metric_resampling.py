@@ -1,5 +1,6 @@
 """Intervals and paired tests: the same as scoring the resampled documents, and right where the answer is known."""
 
+import inspect
 import random
 from itertools import product
 from math import isclose
@@ -9,6 +10,7 @@ import pytest
 
 from tiktalkcoref.evaluate_metric import compare, score
 from tiktalkcoref.evaluate_metric.resampling import _CHUNK, bootstrap, permute
+from tiktalkcoref.evaluate_metric.scoring import _interval, collect
 
 
 def corpus(documents: int, errors: float, seed: int) -> tuple[list, list]:
@@ -136,6 +138,29 @@ def test_p_value_is_that_of_all_permutations():
     one, other = permute(a, b, 20_000, 0)
     assert isclose((np.abs(one - other) >= observed).mean(), exact, abs_tol=0.015)
     assert np.allclose(one + other, a.sum() + b.sum())
+
+
+def test_defaults_are_the_documented_ones():
+    documented = {"keep_singletons": True, "ks": (1, 2, 3), "iou_threshold": 0.5, "confidence_level": 0.95, "seed": 0}
+    for function, n_resamples in ((score, 0), (compare, 10_000), (collect, None)):
+        expected = documented | {"n_resamples": n_resamples}
+        given = {name: p.default for name, p in inspect.signature(function).parameters.items() if name in expected}
+        assert given == {name: expected[name] for name in given}
+        assert len(given) == (3 if n_resamples is None else 6)
+
+
+def test_interval_cuts_the_same_share_off_either_side():
+    assert _interval(np.arange(101.0), 0.9) == pytest.approx((5, 95))
+    assert _interval(np.array([np.nan]), 0.9) == (0, 0)
+
+
+def test_one_document_of_difference_is_no_evidence():
+    """However the documents are swapped, the difference is as large: p is 1."""
+    a = [{"clusters": [[[0, 0], [1, 1]]]}] * 4
+    b = [*a[:3], {"clusters": [[[0, 0]], [[1, 1]]]}]
+    found = compare(a, b, a, n_resamples=50)["muc_recall"]
+    assert found["p_value"] == 1
+    assert (found["a"], found["b"], found["difference"]) == (1, 0.75, 0.25)
 
 
 @pytest.mark.slow

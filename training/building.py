@@ -11,6 +11,7 @@ from transformers import AutoTokenizer, BertTokenizer
 from tiktalkcoref.evaluation import models  # noqa: F401 (importing it makes our model type known to transformers)
 from tiktalkcoref.evaluation.dialogues import Dialogue
 from tiktalkcoref.evaluation.hub_names import without_waiting
+from tiktalkcoref.files.errors import UserError
 from tiktalkcoref.modeling.configuration_tiktalkcoref import TikTalkCorefConfig
 from tiktalkcoref.modeling.modeling_tiktalkcoref import TikTalkCorefModel
 from tiktalkcoref.modeling.processing_tiktalkcoref import TikTalkCorefProcessor
@@ -21,7 +22,7 @@ SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 PUNCTUATION = "，。！？、；：…—～·‘’“”（）《》〈〉【】「」『』％￥＠＃＆＋－＝／｜"
 
 
-class BackboneError(ValueError):
+class BackboneError(UserError):
     """A backbone that cannot be had; the message names the way that needs no network."""
 
 

@@ -2,6 +2,8 @@
 
 import os
 
+from tiktalkcoref.files.errors import UserError
+
 LAUNCHERS = {
     "ACCELERATE_USE_FSDP": "FSDP",
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
@@ -11,7 +13,7 @@ RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
 SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 
 
-class LaunchError(ValueError):
+class LaunchError(UserError):
     """A way of starting several processes that does not work here."""
 
 

@@ -14,6 +14,7 @@ from tiktalkcoref.evaluation.dialogues import Dialogue, names_of
 from tiktalkcoref.evaluation.environment import peak_memory
 from tiktalkcoref.evaluation.predictions import evaluate_model
 from tiktalkcoref.files.atomic import ANYTHING, atomic_folder
+from tiktalkcoref.files.errors import UserError
 
 from . import checkpoint as checkpoints
 from .augmentation import hide_characters
@@ -24,7 +25,7 @@ from .preparation import Run, plan_settings
 from .selection import selection_score
 
 
-class DivergedError(ValueError):
+class DivergedError(UserError):
     """A loss, a gradient or a weight that is no finite number; names step, dialogues and the last good checkpoint."""
 
 

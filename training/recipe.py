@@ -20,6 +20,7 @@ from msgspec import Meta, Struct, field
 from tiktalkcoref import modeling
 from tiktalkcoref.corpus.names import RECORD_CONFIGS, SPLITS
 from tiktalkcoref.evaluation.folds import parse_fold
+from tiktalkcoref.files.errors import UserError
 from tiktalkcoref.files.hints import closest
 
 PACKAGED = Path(__file__).parent / "recipes"
@@ -37,7 +38,7 @@ Decay = Annotated[float, Meta(gt=0, le=1, description="in (0, 1]")]
 Betas = Annotated[tuple[Share, Share], Meta(description="two numbers in [0, 1)")]
 
 
-class RecipeError(ValueError):
+class RecipeError(UserError):
     """A recipe that cannot be run: names the recipe, the field, what was found and what was expected."""
 
 
