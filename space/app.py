@@ -2,11 +2,11 @@
 
 import os
 
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported
 
-MODEL = "tiktalkcoref"  # `push` writes the model's id here
+from tiktalkcoref.space.page import launch  # noqa: E402
 
-from tiktalkcoref.space.page import launch  # noqa: E402  # after Gradio's switch
+MODEL = "NAMESPACE/MODEL"
 
 if __name__ == "__main__":
     launch(os.environ.get("TIKTALKCOREF_MODEL") or MODEL)

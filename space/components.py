@@ -15,46 +15,28 @@ from .texts import words
 ROOM = Path(__file__).parent
 
 
-class _Drawn(gr.HTML):
-    """A component whose `value`, JSON, is drawn by a script."""
-
-    script = ""
-    html = ""
-
-    def __init__(self, value: Any = None, **options: Any) -> None:
-        source = (ROOM / self.script).read_text(encoding="utf-8")
-        start = f"const WORDS = {json.dumps(words(), ensure_ascii=False)};\n"
-        super().__init__(
-            value,
-            html_template=self.html,
-            css_template="",
-            js_on_load=start + source,
-            apply_default_css=False,
-            **options,
-        )
-
-    def get_block_name(self) -> str:
-        """To the page it is gr.HTML."""
-        return "html"
-
-    def api_info(self) -> dict[str, Any]:
-        """Any JSON."""
-        return {"type": "object"}
-
-
-class ResultView(_Drawn):
+def result_view() -> gr.HTML:
     """Draws what `view.make_view` gives."""
-
-    script, html = "result.js", '<div class="ttc ttc-result"></div>'
-
-
-class ExampleGallery(_Drawn):
-    """Buttons with pictures; `select` brings the name of the example. `value`: [{name, labels, picture or None}]."""
-
-    script, html = "gallery.js", '<div class="ttc ttc-gallery"></div>'
+    return _drawn("result", None, "result")
 
 
-class Note(_Drawn):
-    """A text beside a field, or nothing: `value` is {"text", "alert"}."""
+def example_gallery(examples: list[dict[str, Any]]) -> gr.HTML:
+    """Buttons with pictures, of [{name, labels, picture or None, text}]; `select` brings the name as `example`."""
+    return _drawn("gallery", examples, "examples")
 
-    script, html = "note.js", '<div class="ttc ttc-note"></div>'
+
+def note(elem_id: str, value: dict[str, Any] | None = None) -> gr.HTML:
+    """A text beside a field, or nothing: {"text", "alert"}."""
+    return _drawn("note", value, elem_id)
+
+
+def _drawn(name: str, value: Any, elem_id: str) -> gr.HTML:
+    # Not a subclass of gr.HTML: for each, Gradio writes a .pyi file beside the module.
+    script = (ROOM / f"{name}.js").read_text(encoding="utf-8")
+    return gr.HTML(
+        value,
+        html_template=f'<div class="ttc ttc-{name}"></div>',
+        js_on_load=f"const WORDS = {json.dumps(words(), ensure_ascii=False)};\n{script}",
+        apply_default_css=False,
+        elem_id=elem_id,
+    )

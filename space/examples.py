@@ -38,7 +38,7 @@ def make_examples(folder: Path) -> list[Example]:
     corpus = write_sample(folder / "corpus", dialogues=DIALOGUES)
     records = [
         record
-        for record in read_corpus(find_files(corpus), frames_dir=corpus / "frames")
+        for record in read_corpus(find_files(corpus), problems=[], frames_dir=corpus / "frames")
         if record["split"] in ("test", "validation")
     ]
     pictured = [record for record in records if record["visual_annotations"]]

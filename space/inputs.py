@@ -98,7 +98,8 @@ def read_chat(text: str) -> tuple[list[str], list[str]]:
     named = [re.fullmatch(rf"([^：:]{{1,{NAME_LENGTH}}})[：:]\s*(.+)", line) for line in lines]
     if not lines or named[0] is None:
         return lines, []
-    sentences, speakers = [], []
+    sentences: list[str] = []
+    speakers: list[str] = []
     for line, match in zip(lines, named, strict=True):
         sentences.append(match[2] if match else line)
         speakers.append(match[1].strip() if match else speakers[-1])

@@ -8,7 +8,7 @@ import html
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,11 @@ from typing import Any
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported: nothing is sent anywhere
 
 import gradio as gr
+from PIL import Image
 
 from tiktalkcoref.files.errors import message_for_user
 
-from .components import ExampleGallery, Note, ResultView
+from .components import example_gallery, note, result_view
 from .engine import Engine, candidates
 from .examples import Example, make_examples
 from .inputs import LIMITS, InputError, Visit, read_chat, read_visit
@@ -89,7 +90,7 @@ class _Page:
 
     def __init__(self, engine: Engine | None, problem: str, examples: dict[str, Example], uploads: Uploads) -> None:
         self.engine, self.problem, self.examples, self.uploads = engine, problem, examples, uploads
-        self.labels: list[tuple[Any, str, str]] = []  # component, property, key of its text
+        self.labels: list[tuple[Any, dict[str, Callable[[str], str]]]] = []  # component; property -> text by language
         with gr.Blocks(title="TikTalkCoref", delete_cache=(60, KEPT_SECONDS), fill_width=False) as self.blocks:
             self._lay_out()
             self._connect()
@@ -104,38 +105,37 @@ class _Page:
             with gr.Column(scale=1, min_width=180):
                 choices = [(name, code) for code, name in LANGUAGES.items()]
                 self.language = self._said(gr.Radio(choices, value="en", elem_id="language"), label="language")
-        self.problem_note = Note(self._problem("en"), elem_id="problem")
+        self.problem_note = note("problem", self._problem("en"))
         self._static("<h2>{}</h2>", "examples")
-        self.gallery = ExampleGallery([self._thumbnail(e) for e in self.examples.values()], elem_id="examples")
+        self.gallery = example_gallery([_thumbnail(example) for example in self.examples.values()])
         self.example = gr.State("")
         self.arrived = gr.Textbox(visible=False)
         with gr.Row():
             with gr.Column(scale=4, min_width=300):
                 self._lay_out_inputs()
             with gr.Column(scale=7, min_width=300):
-                self.status = Note(elem_id="status")
-                self.result = ResultView(elem_id="result")
-        values = {**vars(LIMITS)}
-        self._static('<p class="ttc-fine">{}</p>', "limits", **values)
+                self.status = note("status")
+                self.result = result_view()
+        self._static('<p class="ttc-fine">{}</p>', "limits", **vars(LIMITS))
 
     def _lay_out_inputs(self) -> None:
-        self.notes: dict[str, Note] = {}
+        self.notes: dict[str, gr.HTML] = {}
         self.chat = self._said(gr.Textbox(lines=4, max_lines=14, elem_id="chat"), label="chat", info="chat_info")
-        self.notes["chat"] = Note(elem_id="note-chat")
+        self.notes["chat"] = note("note-chat")
         self.title = self._said(gr.Textbox(elem_id="title", max_lines=1), label="video_title")
         with gr.Tabs():
             with self._said(gr.Tab(elem_id="tab-frame"), label="tab_frame"):
                 self.frame = self._said(gr.File(type="filepath", height=110, elem_id="frame"), label="frame")
                 self.boxes = self._said(gr.Textbox(lines=3, elem_id="boxes"), label="boxes", info="boxes_info")
-                self.notes["frame"] = Note(elem_id="note-frame")
+                self.notes["frame"] = note("note-frame")
             with self._said(gr.Tab(elem_id="tab-pictures"), label="tab_pictures"):
                 self.pictures = self._said(
                     gr.File(file_count="multiple", type="filepath", height=150, elem_id="pictures"), label="pictures"
                 )
-                self.notes["pictures"] = Note(elem_id="note-pictures")
+                self.notes["pictures"] = note("note-pictures")
             with self._said(gr.Tab(elem_id="tab-video"), label="tab_video"):
                 self.video = self._said(gr.File(type="filepath", height=150, elem_id="video"), label="video")
-                self.notes["video"] = Note(elem_id="note-video")
+                self.notes["video"] = note("note-video")
         with gr.Row():
             self.run = self._said(gr.Button(variant="primary", elem_id="run"), value="run")
             self.stop = self._said(gr.Button(elem_id="stop", min_width=80), value="stop")
@@ -145,22 +145,13 @@ class _Page:
         """A component with the properties that follow the language."""
         for name, key in texts.items():
             setattr(component, name, say(key))
-            self.labels.append((component, name, key))
+        self.labels.append((component, {name: partial(say, key) for name, key in texts.items()}))
         return component
 
     def _static(self, template: str, key: str, **values: object) -> None:
         """Text of our own in a tag."""
         fill = partial(_fill, template, key, values)
-        self.labels.append((gr.HTML(fill("en")), "", fill))
-
-    def _thumbnail(self, example: Example) -> dict[str, Any]:
-        from PIL import Image
-
-        picture = None
-        if example.frame:
-            with Image.open(example.frame) as opened:
-                picture = data_url(opened, THUMBNAIL)
-        return {"name": example.name, "labels": example.label, "picture": picture, "text": example.chat}
+        self.labels.append((gr.HTML(fill("en")), {"value": fill}))
 
     def _problem(self, language: str) -> dict[str, Any]:
         text = say("no_model", language, reason=self.problem) if self.problem else ""
@@ -173,7 +164,7 @@ class _Page:
         notes = [self.notes[name] for name in FIELDS]
         shown = [self.result, self.status, *notes]
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        labelled = [component for component, _, _ in self.labels]
+        labelled = [component for component, _ in self.labels]
         running: dict[str, Any] = {
             "fn": self._run, "inputs": [*fields, self.example, self.language], "outputs": shown,
             "api_visibility": "private", "concurrency_id": "model", "show_progress": "minimal",
@@ -199,7 +190,7 @@ class _Page:
         gr.api(self.resolve, api_name="resolve", concurrency_id="model", concurrency_limit=1)
 
     def _pick(self, event: gr.EventData) -> list[Any]:
-        return self._filled(self.examples.get(str(event.example)))  # type: ignore[attr-defined]
+        return self._filled(self.examples.get(str(event.example)))
 
     def _open(self, name: str) -> list[Any]:
         """The example that the address names, or the fields as they are."""
@@ -211,9 +202,13 @@ class _Page:
         frame = str(example.frame) if example.frame else None
         return [example.chat, example.title, None, frame, example.boxes_text(), None, example.name]
 
-    def _run_named(self, *values: Any, request: gr.Request) -> Iterator[list[Any]]:
-        if values[-2]:
-            yield from self._run(*values, request=request)
+    def _run_named(
+        self, chat: str, title: str, pictures: list[str] | None, frame: str | None, boxes: str, video: str | None,
+        example: str, language: str, request: gr.Request,
+    ) -> Iterator[list[Any]]:  # fmt: skip
+        """As `_run`, where the address named an example."""
+        if example:
+            yield from self._run(chat, title, pictures, frame, boxes, video, example, language, request)
         else:
             yield [gr.skip()] * (2 + len(FIELDS))
 
@@ -224,9 +219,10 @@ class _Page:
         return ["", "", None, None, "", None, "", None, None, *[None] * len(FIELDS)]
 
     def _speak(self, language: str) -> list[Any]:
-        updates = []
-        for _, name, text in self.labels:
-            updates.append(gr.update(**{name: say(text, language)}) if name else text(language))  # type: ignore[operator]
+        updates = [
+            {"__type__": "update", **{name: text(language) for name, text in texts.items()}}
+            for _, texts in self.labels
+        ]
         return [*updates, self._problem(language)]
 
     def _leave(self, request: gr.Request) -> None:
@@ -336,6 +332,14 @@ class _NoModelError(Exception):
 
 def _fill(template: str, key: str, values: dict[str, object], language: str) -> str:
     return f'<div class="ttc">{template.format(html.escape(say(key, language, **values)))}</div>'
+
+
+def _thumbnail(example: Example) -> dict[str, Any]:
+    picture = None
+    if example.frame:
+        with Image.open(example.frame) as opened:
+            picture = data_url(opened, THUMBNAIL)
+    return {"name": example.name, "labels": example.label, "picture": picture, "text": example.chat}
 
 
 def _summary(view: dict[str, Any], seconds: float, language: str) -> str:

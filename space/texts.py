@@ -85,7 +85,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "no_frame": ("There are boxes, but no frame: upload it too.", "有方框但没有画面：请也上传画面。"),
     "bad_box": (
-        "Line {line}: {found!r} is no box inside a frame of {width} x {height} pixels; expected left, top, right, bottom.",
+        "Line {line}: {found!r} is no box in a frame of {width} x {height} pixels; expected left, top, right, bottom.",
         "第 {line} 行：{found!r} 不是 {width} x {height} 像素画面内的方框；应为 左, 上, 右, 下。",
     ),
     "several_kinds": (

@@ -1,5 +1,6 @@
 """A visitor's video to its visual entities, by the tracking room; told as it goes, ended when nobody waits any more."""
 
+import os
 import queue
 import threading
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ class People:
     seconds: float
 
 
-class _Stopped(Exception):
+class _StoppedError(Exception):
     """Nobody waits for the video any more."""
 
 
@@ -71,7 +72,7 @@ def find_people(path: str) -> Iterator[tuple[float, float] | People]:
 def _work(path: str, steps: "queue.Queue[Any]", stop: threading.Event) -> None:
     try:
         steps.put(_track(path, steps, stop))
-    except _Stopped:
+    except _StoppedError:
         pass
     except Exception as error:
         steps.put(error)
@@ -89,7 +90,7 @@ def _track(path: str, steps: "queue.Queue[Any]", stop: threading.Event) -> Peopl
 
     def tell(done: float) -> None:
         if stop.is_set():
-            raise _Stopped
+            raise _StoppedError
         steps.put((min(done, total) / 2, total / 2))
 
     found = _tracker()(video, tell)
@@ -112,8 +113,6 @@ _loaded: list[Any] = []
 
 def _tracker() -> Any:
     """The tracker, its networks loaded once; the folder TIKTALKCOREF_TRACKING_WEIGHTS is asked before the Hub."""
-    import os
-
     from tiktalkcoref.tracking.settings import Settings
     from tiktalkcoref.tracking.tracker import VideoTracker
 

@@ -149,7 +149,7 @@ def _frame(dialogue: Mapping[str, Any]) -> dict[str, Any]:
 
 def _timeline(entities: Sequence[Mapping[str, Any]], seconds: float) -> dict[str, Any]:
     """When each visual entity is to be seen: the spans of its tracks, in seconds."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "head": head,
             "spans": [[round(track["times"][0], 2), round(track["times"][-1], 2)] for track in entity["tracks"]],
