@@ -27,4 +27,4 @@ def build(sources: Sources, ids: dict[str, str], folder: Path) -> list[str]:
     return [f"the Space shows {ids['model']}, and installs tiktalkcoref {__version__} when it starts"]
 
 
-KIND = Kind(type="space", default_name="tiktalkcoref_demo", check=check, build=build, sdk="gradio")
+KIND = Kind(type="space", default_name="tiktalkcoref-demo", check=check, build=build, sdk="gradio")

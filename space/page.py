@@ -55,7 +55,7 @@ def launch(model: str, port: int | None = None, block: bool = True, host: str | 
     page.launch(
         server_name=host,
         server_port=port,
-        prevent_thread_lock=not block,
+        prevent_thread_lock=True,
         css=(Path(__file__).parent / "page.css").read_text(encoding="utf-8") + palette_css(),
         theme=gr.themes.Base(
             primary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono=["monospace"]
@@ -64,8 +64,11 @@ def launch(model: str, port: int | None = None, block: bool = True, host: str | 
         footer_links=[],
         run_history=False,
         show_error=False,
-        quiet=not block,
+        quiet=True,
     )
+    print(f"The demo is at {page.local_url}", flush=True)
+    if block:
+        page.block_thread()
     return page
 
 
@@ -102,7 +105,7 @@ class _Page:
             with gr.Column(scale=5, min_width=280):
                 self._static("<h1>{}</h1>", "title")
                 self._static('<p class="ttc-intro">{}</p>', "intro")
-            with gr.Column(scale=1, min_width=180):
+            with gr.Column(scale=1, min_width=230):
                 choices = [(name, code) for code, name in LANGUAGES.items()]
                 self.language = self._said(gr.Radio(choices, value="en", elem_id="language"), label="language")
         self.problem_note = note("problem", self._problem("en"))

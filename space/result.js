@@ -218,12 +218,13 @@ function draw() {
     return;
   }
   pinned = Math.max(0, view.clusters.findIndex((cluster) => cluster.region !== null && cluster.region !== undefined));
-  const left = make("div", "ttc-left", drawTalk(view), drawPeople(view), make("section", "ttc-detail"));
+  const left = make("div", "ttc-left", drawTalk(view), drawPeople(view));
   const right = make("div", "ttc-right");
   if (view.frame) right.append(drawFrame(view));
   if (view.heads.length) right.append(drawHeads(view));
   if (view.timeline) right.append(drawTimeline(view));
-  root.append(make("div", right.childNodes.length ? "ttc-columns" : "", left, right), drawFooter(view));
+  right.append(make("section", "ttc-detail"));
+  root.append(make("div", "ttc-columns", left, right), drawFooter(view));
   light([pinned]);
 }
 
