@@ -18,7 +18,7 @@ import typer
 
 from tiktalkcoref import __version__
 from tiktalkcoref.files.errors import ISSUES, UserError, blame_input, message_for_user, write_traceback
-from tiktalkcoref.files.extras import need_model
+from tiktalkcoref.files.extras import need, need_model
 from tiktalkcoref.files.terminal import Terminal, counted, prepare_streams, printable
 
 if TYPE_CHECKING:
@@ -374,6 +374,19 @@ def track(
         raise UserError(f"{failed} of {counted(len(results), 'video')} could not be read; the others are written")
 
 
+@app.command("app")
+def serve(
+    model: Annotated[str, typer.Option(help="Folder of a run or of a model, or a Hub id.")],
+    port: Annotated[int | None, typer.Option(help="Port; the first free one from 7860 on if not said.")] = None,
+) -> None:
+    """Open the demo in the browser: a dialogue, pictures or a video in, who is who out."""
+    need_model()
+    need("space", "gradio")
+    from tiktalkcoref.space.page import launch
+
+    launch(model, port)
+
+
 @app.command()
 def demo(
     output: Annotated[Path, typer.Option(help="Gets corpus, dataset, run and evaluation.")] = Path("demo"),
@@ -388,7 +401,7 @@ def demo(
 
 @app.command()
 def push(
-    what: Annotated[str, typer.Argument(metavar="dataset|model|metric|all", help="Which repositories.")],
+    what: Annotated[str, typer.Argument(metavar="dataset|model|metric|space|all", help="Which repositories.")],
     namespace: Annotated[str, typer.Option(help="Your Hub name, or an organisation's.")],
     dataset: Annotated[Path, typer.Option(help="Folder that `prepare` wrote.")] = Path("tiktalkcoref"),
     model: Annotated[Path | None, typer.Option(help="Folder of the model, such as model/ of a training run.")] = None,

@@ -2,7 +2,7 @@
 
 from tiktalkcoref.files.errors import UserError
 
-from . import dataset_repo, metric_repo, model_repo
+from . import dataset_repo, metric_repo, model_repo, space_repo
 from .kind import Kind, Sources
 
 __all__ = ["KINDS", "Kind", "Sources", "parse_names"]
@@ -11,6 +11,7 @@ KINDS: dict[str, Kind] = {
     "dataset": dataset_repo.KIND,
     "metric": metric_repo.KIND,
     "model": model_repo.KIND,
+    "space": space_repo.KIND,
 }
 
 

@@ -38,13 +38,14 @@ def test_all_repositories_are_there_and_a_second_push_touches_what_changed(pushe
     assert sorted(hub.repos) == [
         ("dataset", "lab/tiktalkcoref"),
         ("model", "lab/tiktalkcoref-base"),
+        ("space", "lab/tiktalkcoref-demo"),
         ("space", "lab/tiktalkcoref_metric"),
     ]
     for repo in hub.repos.values():
         assert [commit.title for commit in repo.history()] == ["Release 0.1.0", "initial commit"]
         assert repo.tags == {"v0.1.0": repo.branches["main"]}
         assert f"{repo.id}/tree/v0.1.0" in output
-    assert len(next(iter(hub.collections.values()))["items"]) == 3
+    assert len(next(iter(hub.collections.values()))["items"]) == 4
     card = work / "tiktalkcoref/README.md"
     text = card.read_text(encoding="utf-8")
     heads = {key: repo.branches["main"] for key, repo in hub.repos.items()}
@@ -53,7 +54,7 @@ def test_all_repositories_are_there_and_a_second_push_touches_what_changed(pushe
         again = run_client(hub, command, tmp_path, cwd=work).stdout
     finally:
         card.write_text(text, encoding="utf-8")
-    assert again.count("nothing to change") == 2
+    assert again.count("nothing to change") == 3
     after = {key: repo.branches["main"] for key, repo in hub.repos.items()}
     assert [key for key in heads if after[key] != heads[key]] == [("dataset", "lab/tiktalkcoref")]
     assert len(hub.repo("dataset", "lab/tiktalkcoref").history()) == 3

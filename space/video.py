@@ -1,0 +1,123 @@
+"""A visitor's video to its visual entities, by the tracking room; told as it goes, ended when nobody waits any more."""
+
+import os
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from PIL import Image
+
+from .inputs import LIMITS, InputError
+
+CROPS = 4  # pictures of a person that the model looks at
+MAX_PIXELS = 1920 * 1088  # of one picture of the video
+
+
+@dataclass
+class People:
+    """Who is to be seen in a video.
+
+    Attributes:
+        entities: as the pipeline's result has them, without pictures.
+        crops: pictures of each.
+        seconds: how long the video is.
+    """
+
+    entities: list[dict[str, Any]]
+    crops: list[list[Image.Image]]
+    seconds: float
+
+
+class _StoppedError(Exception):
+    """Nobody waits for the video any more."""
+
+
+def find_people(path: str) -> Iterator[tuple[float, float] | People]:
+    """Track the heads of a video: yields (seconds done, seconds in all) as it goes, in the end the people.
+
+    Closing the iterator ends the work.
+
+    Raises:
+        InputError: no video, beyond the limits, nobody in it, or the extra `tracking` is not installed.
+    """
+    if find_spec("tiktalkcoref.tracking") is None:
+        raise InputError("video", "no_tracking")
+    from tiktalkcoref.files.extras import MissingExtraError
+    from tiktalkcoref.tracking.video import VideoError
+
+    steps: queue.Queue[tuple[float, float] | People | Exception] = queue.Queue()
+    stop = threading.Event()
+    worker = threading.Thread(target=_work, args=(path, steps, stop), daemon=True)
+    worker.start()
+    try:
+        while True:
+            step = steps.get()
+            if isinstance(step, MissingExtraError):
+                raise InputError("video", "no_tracking") from step
+            if isinstance(step, VideoError | OSError):
+                reason = str(step).replace(path, "").strip(" :")  # the path on the server is nobody's business
+                raise InputError("video", "bad_video", reason=reason) from step
+            if isinstance(step, Exception):
+                raise step
+            yield step
+            if isinstance(step, People):
+                return
+    finally:
+        stop.set()
+
+
+def _work(path: str, steps: "queue.Queue[Any]", stop: threading.Event) -> None:
+    try:
+        steps.put(_track(path, steps, stop))
+    except _StoppedError:
+        pass
+    except Exception as error:
+        steps.put(error)
+
+
+def _track(path: str, steps: "queue.Queue[Any]", stop: threading.Event) -> People:
+    from tiktalkcoref.tracking.entities import entity_dict
+    from tiktalkcoref.tracking.video import Video
+
+    video = Video(path, MAX_PIXELS, max_seconds=3600)
+    if (video.seconds or 0) > LIMITS.video_seconds:
+        raise InputError("video", "too_long_video", found=video.seconds, limit=LIMITS.video_seconds)
+    video.max_seconds = LIMITS.video_seconds + 1  # a file may say less than it holds
+    total = 2 * (video.seconds or 0.0)  # it is read twice
+
+    def tell(done: float) -> None:
+        if stop.is_set():
+            raise _StoppedError
+        steps.put((min(done, total) / 2, total / 2))
+
+    found = _tracker()(video, tell)
+    if not found.entities:
+        raise InputError("video", "no_heads")
+    crops = [
+        [Image.fromarray(crop.picture[:, :, ::-1]) for crop in entity.crops[:CROPS] if crop.picture is not None]
+        for entity in found.entities[: LIMITS.pictures]
+    ]
+    entities = [
+        {key: value for key, value in entity_dict(entity).items() if key not in ("crop", "crops")}
+        for entity in found.entities[: LIMITS.pictures]
+    ]
+    return People(entities, crops, found.seconds)
+
+
+_lock = threading.Lock()
+_loaded: list[Any] = []
+
+
+def _tracker() -> Any:
+    """The tracker, its networks loaded once; the folder TIKTALKCOREF_TRACKING_WEIGHTS is asked before the Hub."""
+    from tiktalkcoref.tracking.settings import Settings
+    from tiktalkcoref.tracking.tracker import VideoTracker
+
+    with _lock:
+        if not _loaded:
+            weights = os.environ.get("TIKTALKCOREF_TRACKING_WEIGHTS")
+            _loaded.append(VideoTracker(Settings().fast(), weights))
+    return _loaded[0]
