@@ -588,8 +588,8 @@ def recipe_cases(room: Room) -> Iterator[Case]:
     overrides = (
         "loop.batch_size=0", "loop.batch_size=-1", "loop.batch_size=x", "loop.epochs=0", "loop.epochs=1e99", "loop=5",
         "loop.mixed_precision=fp7", "optimizer.learning_rate=-1", "seed=-1", "seed=1e30", "fold=6/5", "fold=x",
-        "fold=1/1", "train_config=some", "loop.select_on=[]", "loop.select_on=[nothing]", "loop.trackers=[nothing]", "nothing=1",
-        "=1", "loop.batch_size", "model.nothing=1", "model.text_config={}", "loop.ema_decay=2",
+        "fold=1/1", "train_config=some", "loop.select_on=[]", "loop.select_on=[nothing]", "loop.trackers=[nothing]",
+        "nothing=1", "=1", "loop.batch_size", "model.nothing=1", "model.text_config={}", "loop.ema_decay=2",
         "loop.hide_characters=1",
         "initial.text_encoder=nowhere", "initial.text_encoder=./nowhere", "initial.text_encoder=no/such",
         "initial.vision_encoder=vit_nothing", "final_evaluations=[x]", "dataset=", "model.mention_threshold=7",

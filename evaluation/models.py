@@ -6,8 +6,8 @@ import torch
 from transformers import AutoConfig
 
 from tiktalkcoref.files.errors import UserError
-from tiktalkcoref.modeling.checks_tiktalkcoref import check_folder
 from tiktalkcoref.modeling.configuration_tiktalkcoref import TikTalkCorefConfig
+from tiktalkcoref.modeling.folder_tiktalkcoref import check_folder
 from tiktalkcoref.modeling.modeling_tiktalkcoref import TikTalkCorefModel
 from tiktalkcoref.modeling.precision_tiktalkcoref import best_device
 from tiktalkcoref.modeling.processing_tiktalkcoref import TikTalkCorefProcessor

@@ -1,12 +1,10 @@
-"""One check of a model folder, cheap, before anything is built: which file, what was found, what to do.
+"""Checks of the files of a model: which file, what was found, what to do.
 
-It reads JSON, the headers of the weights and the code (which is not run). What only the numbers can show, weights that
-are not finite, is seen when they are loaded (`check_loaded`).
+`folder_tiktalkcoref` checks a whole folder.
 """
 
 from __future__ import annotations
 
-import ast
 import json
 import math
 from pathlib import Path
@@ -17,7 +15,17 @@ from torch import nn
 
 from .configuration_tiktalkcoref import TikTalkCorefConfig
 
-__all__ = ["ModelFolderError", "check_folder", "check_loaded", "check_weights", "read_config", "read_header"]
+__all__ = [
+    "AGAIN",
+    "ModelFolderError",
+    "check_file",
+    "check_loaded",
+    "check_weights",
+    "one_line",
+    "read_config",
+    "read_header",
+    "read_object",
+]
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -35,22 +43,6 @@ class ModelFolderError(ValueError):
     for_user = True  # not an error of the program: see tiktalkcoref.files.errors
 
 
-def check_folder(folder: str | Path) -> None:
-    """Check a folder that the `save_pretrained` of a model and of its processor wrote.
-
-    Raises:
-        ModelFolderError: a file that is missing, empty, cut short, a Git LFS pointer or not what its name says; a
-            config.json that describes no model, or another one than the weights; a tokenizer without words.
-    """
-    from .modeling_tiktalkcoref import TikTalkCorefModel
-
-    folder = Path(folder)
-    config = read_config(folder)
-    check_weights(folder, TikTalkCorefModel, config)
-    _check_processor(folder, config)
-    _check_code(folder)
-
-
 def read_config(folder: Path) -> TikTalkCorefConfig:
     """The configuration in a folder's config.json.
 
@@ -58,7 +50,7 @@ def read_config(folder: Path) -> TikTalkCorefConfig:
         ModelFolderError: it is missing, damaged, of another architecture, or describes no model.
     """
     path = folder / "config.json"
-    fields = _read_object(path, f"name a folder that save_pretrained wrote ({folder} is none)")
+    fields = read_object(path, f"name a folder that save_pretrained wrote ({folder} is none)")
     if fields.get("model_type") != "tiktalkcoref":
         raise ModelFolderError(
             f"{path} describes a model of type {fields.get('model_type')!r}, expected 'tiktalkcoref': name the folder "
@@ -67,7 +59,7 @@ def read_config(folder: Path) -> TikTalkCorefConfig:
     try:
         return TikTalkCorefConfig.from_dict(fields)
     except Exception as error:  # a field of any wrong type may trip any line of transformers
-        raise ModelFolderError(f"{path}: {_one_line(error)} Correct the field, or {AGAIN}") from error
+        raise ModelFolderError(f"{path}: {one_line(error)} Correct the field, or {AGAIN}") from error
 
 
 def check_weights(folder: Path, model_class: type[nn.Module], config: TikTalkCorefConfig) -> None:
@@ -84,7 +76,7 @@ def check_weights(folder: Path, model_class: type[nn.Module], config: TikTalkCor
             model = model_class(config)
     except Exception as error:  # a field of any wrong type may trip any line of the towers
         raise ModelFolderError(
-            f"{folder / 'config.json'} describes a model that cannot be built: {_one_line(error)} Correct the field, "
+            f"{folder / 'config.json'} describes a model that cannot be built: {one_line(error)} Correct the field, "
             f"or {AGAIN}"
         ) from error
     expected = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
@@ -124,7 +116,7 @@ def read_header(path: Path) -> dict[str, list[int]]:
     Raises:
         ModelFolderError: it is missing, empty, cut short, a Git LFS pointer, or no safetensors file.
     """
-    _check_file(path, AGAIN)
+    check_file(path, AGAIN)
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -142,7 +134,7 @@ def read_header(path: Path) -> dict[str, list[int]]:
         claimed = sum(math.prod(shapes[name]) * BYTES[entry["dtype"]] for name, entry in tensors.items())
         whole = max(ends, default=0) == claimed
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
-        raise ModelFolderError(f"{path}: the header is damaged ({_one_line(error)}); {AGAIN}") from error
+        raise ModelFolderError(f"{path}: the header is damaged ({one_line(error)}); {AGAIN}") from error
     if not whole or claimed + length + 8 != size:
         raise ModelFolderError(
             f"{path}: the header describes {claimed + length + 8:,} bytes, the file has {size:,}: it is cut short or "
@@ -160,64 +152,14 @@ def _weight_files(folder: Path) -> list[Path]:
                 f"{folder} has no weights: expected {WEIGHTS}{beside}. Save the model there, or {AGAIN}"
             )
         return [folder / WEIGHTS]
-    shards = _read_object(folder / INDEX, AGAIN).get("weight_map")
+    shards = read_object(folder / INDEX, AGAIN).get("weight_map")
     names = list(shards.values()) if isinstance(shards, dict) else []
     if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
         raise ModelFolderError(f"{folder / INDEX} names no weights in its weight_map; {AGAIN}")
     return [folder / name for name in sorted(set(names))]
 
 
-def _check_processor(folder: Path, config: TikTalkCorefConfig) -> None:
-    save = "save the processor there (processor.save_pretrained)"
-    if not any((folder / name).exists() for name in ("processor_config.json", "preprocessor_config.json")):
-        raise ModelFolderError(f"{folder} has no processor_config.json: {save}, or {AGAIN}")
-    for name in ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json"):
-        if (folder / name).exists():
-            _read_object(folder / name, AGAIN)
-    words: dict[str, int] = {}
-    if (folder / "tokenizer.json").exists():
-        model = _read_object(folder / "tokenizer.json", AGAIN).get("model")
-        vocabulary = model.get("vocab") if isinstance(model, dict) else None
-        if isinstance(vocabulary, list):  # of a unigram model: [word, score] each
-            vocabulary = {
-                str(entry[0] if isinstance(entry, list) else entry): at for at, entry in enumerate(vocabulary)
-            }
-        words = vocabulary if isinstance(vocabulary, dict) else {}
-    elif (folder / "vocab.txt").exists():
-        _check_file(folder / "vocab.txt", AGAIN)
-        lines = (folder / "vocab.txt").read_text(encoding="utf-8", errors="replace").split("\n")
-        words = {word: number for number, word in enumerate(lines) if word}
-    else:
-        raise ModelFolderError(f"{folder} has no tokenizer (tokenizer.json): {save}, or {AGAIN}")
-    size = getattr(config.text_config, "vocab_size", None)
-    if not any(len(word) == 1 for word in words):
-        raise ModelFolderError(f"{folder}: the tokenizer knows no character; {save}, or {AGAIN}")
-    largest = max((number for number in words.values() if isinstance(number, int)), default=0)
-    if isinstance(size, int) and largest >= size:
-        raise ModelFolderError(
-            f"{folder}: the tokenizer numbers its words up to {largest:,}, the text encoder knows {size:,}: it is of "
-            "another model; take both from the same one"
-        )
-
-
-def _check_code(folder: Path) -> None:
-    """Whether the folder's code can be read as Python, and what config.json names is there."""
-    for path in sorted(folder.glob("*.py")):
-        _check_file(path, AGAIN)
-        try:
-            ast.parse(path.read_bytes(), path.name)
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
-            raise ModelFolderError(f"{path}{line}: no Python ({_one_line(error)}); {AGAIN}") from error
-    config = _read_object(folder / "config.json", AGAIN)
-    named = config.get("auto_map") if isinstance(config.get("auto_map"), dict) else {}
-    for entry in (named or {}).values():
-        module = str(entry).split(".")[0]
-        if "--" not in str(entry) and not (folder / f"{module}.py").is_file():
-            raise ModelFolderError(f"{folder} has no {module}.py, which config.json names: save the model again")
-
-
-def _check_file(path: Path, way: str) -> None:
+def check_file(path: Path, way: str) -> None:
     if not path.exists():
         raise ModelFolderError(f"{path.parent} has no {path.name}; {way}")
     if not path.is_file():
@@ -232,14 +174,14 @@ def _check_file(path: Path, way: str) -> None:
             )
 
 
-def _read_object(path: Path, way: str) -> dict[str, Any]:
-    _check_file(path, way)
+def read_object(path: Path, way: str) -> dict[str, Any]:
+    check_file(path, way)
     if path.stat().st_size > LONGEST_JSON:
         raise ModelFolderError(f"{path} has {path.stat().st_size:,} bytes, too many for what it is to hold; {AGAIN}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ModelFolderError(f"{path} is no JSON ({_one_line(error)}); {AGAIN}") from error
+        raise ModelFolderError(f"{path} is no JSON ({one_line(error)}); {AGAIN}") from error
     if not isinstance(content, dict):
         raise ModelFolderError(f"{path} holds {type(content).__name__}, expected an object; {AGAIN}")
     return content
@@ -253,5 +195,5 @@ def _missing(names: list[str], where: str) -> str:
     )
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__

@@ -30,10 +30,10 @@ def snippets() -> list:
 
 
 @pytest.fixture
-def workplace(tmp_path, sample_corpus, sample_dataset, tiny_model_folder, monkeypatch) -> Path:
+def workplace(tmp_path, sample_corpus, dataset, tiny_model_folder, monkeypatch) -> Path:
     """A folder as the pages suppose it: `corpus`, `tiktalkcoref` (as `prepare` writes it), `model`."""
     shutil.copytree(sample_corpus, tmp_path / "corpus")
-    shutil.copytree(sample_dataset, tmp_path / "tiktalkcoref")
+    shutil.copytree(dataset, tmp_path / "tiktalkcoref")
     shutil.copytree(tiny_model_folder, tmp_path / "model")
     return tmp_path
 

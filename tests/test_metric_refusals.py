@@ -362,3 +362,21 @@ def test_the_largest_offsets_do_not_collide():
     assert found["mention_f1"] == 0.5
     largest = [{"clusters": [[[0, 2**63 - 1]]]}]
     assert score(largest, largest)["conll_f1"] == pytest.approx(2 / 3)
+
+
+def test_spans_of_three_are_refused_where_all_are():
+    """The whole array is then of one shape, and a wrong one."""
+    three = [{"clusters": [[[0, 1, 2], [3, 4, 5]]]}]
+    with refuses("predictions, document 0, cluster 0: span [0, 1, 2] is not two integers", whole=False):
+        score(three, [{"clusters": GOOD}])
+
+
+def test_the_largest_offset_beside_a_cluster_of_regions_alone():
+    document = {"clusters": [[[0, 2**63 - 1]], []], "boxes": [[], [BOX]]}
+    assert score([document], [document])["multimodal_mention_f1"] == 1
+
+
+def test_a_mention_is_its_document_and_both_offsets():
+    documents = [{"clusters": [[[0, 1]]]}, {"clusters": [[[0, 0]], [[1, 1]]]}, {"clusters": [[[1, 2]]]}]
+    assert score(documents, documents)["mention_f1"] == 1
+    assert score(documents, documents[1:] + documents[:1])["mention_f1"] == 0

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from transformers import pipeline
 
 from tiktalkcoref.evaluation.evaluate import load_model
-from tiktalkcoref.modeling.checks_tiktalkcoref import ModelFolderError, check_folder, read_header
+from tiktalkcoref.modeling.checks_tiktalkcoref import ModelFolderError, read_header
+from tiktalkcoref.modeling.folder_tiktalkcoref import check_folder
 from tiktalkcoref.modeling.modeling_tiktalkcoref import TikTalkCorefModel
 from tiktalkcoref.modeling.processing_tiktalkcoref import TikTalkCorefProcessor
 
