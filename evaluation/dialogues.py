@@ -39,7 +39,7 @@ def load_dialogues(dataset: str, config: str, split: str, fold: str | None = Non
     """The dialogues of one split.
 
     Args:
-        dataset: `sample` (generated on first use), a folder written by `tiktalkcoref prepare`, a folder with
+        dataset: `sample` (generated on first use), `upstream` (downloaded at a pinned commit), a folder written by `tiktalkcoref prepare`, a folder with
             upstream's own files, or the Hub id of a dataset.
         config: `all`, `celeb` or `no_celeb`.
         split: `train`, `validation` or `test`.
@@ -109,6 +109,8 @@ def _open(dataset: str, config: str, split: str) -> datasets.Dataset:
 
 def _loader(dataset: str) -> Callable[[str, str], datasets.Dataset]:
     """How a dataset is read, as a function of config and split: by what its name stands for."""
+    if dataset == "upstream":
+        return lambda config, split: _build_from_upstream(None, config, split)
     folder = sample_folder() if dataset == "sample" else Path(dataset)
     if folder.is_dir():
         if not next(folder.rglob("*.parquet"), None):
@@ -120,7 +122,7 @@ def _loader(dataset: str) -> Callable[[str, str], datasets.Dataset]:
         return lambda config, split: _load_from_hub(dataset, config, split)
     raise DatasetError(
         f"no dataset {dataset!r}: there is no such folder. Write one with `tiktalkcoref prepare`, or give a "
-        "folder with upstream's files, the Hub id of a dataset (owner/name), or `sample`"
+        "folder with upstream's files, the Hub id of a dataset (owner/name), `upstream` (downloaded), or `sample`"
     )
 
 
@@ -132,12 +134,15 @@ def _load_prepared(folder: Path, config: str, split: str) -> datasets.Dataset:
     return datasets.load_dataset(str(folder), config, split=split)
 
 
-def _build_from_upstream(folder: Path, config: str, split: str) -> datasets.Dataset:
+def _build_from_upstream(folder: Path | None, config: str, split: str) -> datasets.Dataset:
+    """From a folder of upstream's files, with its pictures where they lie beside them; without one, downloaded."""
     from tiktalkcoref.tiktalkcoref_dataset import TikTalkCoref
 
-    pictures = {"frames_dir": folder / "frames", "regions_dir": folder / "faces_all"}
-    given = {name: str(path) for name, path in pictures.items() if path.is_dir()}
-    builder = TikTalkCoref(config_name=config, data_dir=str(folder), **given)
+    given: dict[str, str] = {}
+    if folder is not None:
+        places = {"data_dir": folder, "frames_dir": folder / "frames", "regions_dir": folder / "faces_all"}
+        given = {name: str(path) for name, path in places.items() if path.is_dir()}
+    builder = TikTalkCoref(config_name=config, **given)
     builder.download_and_prepare()
     return builder.as_dataset(split=split)
 

