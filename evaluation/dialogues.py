@@ -39,8 +39,8 @@ def load_dialogues(dataset: str, config: str, split: str, fold: str | None = Non
     """The dialogues of one split.
 
     Args:
-        dataset: `sample` (generated on first use), `upstream` (downloaded at a pinned commit), a folder written by `tiktalkcoref prepare`, a folder with
-            upstream's own files, or the Hub id of a dataset.
+        dataset: `sample` (generated on first use), `upstream` (downloaded at a pinned commit), a folder written by
+            `tiktalkcoref prepare`, a folder with upstream's own files, or the Hub id of a dataset.
         config: `all`, `celeb` or `no_celeb`.
         split: `train`, `validation` or `test`.
         fold: like `2/5`: the splits of this fold of a cross-validation over all dialogues (see `split_fold`).

@@ -15,7 +15,10 @@ FENCE = re.compile(r"^```(python|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Snippets that no test can run as they stand, each with the reason.
 NOT_RUN = {
     "make demo": "the demo and the tests themselves",
-    "pip install .": "tested by installing the wheel",
+    "pip install '.": "tested by installing the wheel; the page in tests/test_space_*.py",
+    "tiktalkcoref backbone": "downloads; each command in tests/test_training_*.py, test_evaluation.py, test_cli.py",
+    "benchmarks/results_text.py": "trains for hours",
+    "NAME": "run against a local Hub by tests/test_hub_push.py and test_hub_load.py",
     "tiktalkcoref track": "needs the weights of the face networks",
     'weights="weights"': "likewise",
 }
