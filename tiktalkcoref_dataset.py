@@ -33,7 +33,7 @@ try:
     from tiktalkcoref.corpus.names import CITATION, DEFAULT_CONFIG, RECORD_CONFIGS, SIX_SPLITS, SPLITS, VIDEO_TYPES
     from tiktalkcoref.corpus.pictures import Pictures
     from tiktalkcoref.corpus.problems import CorpusError, Tally
-    from tiktalkcoref.corpus.reading import Block, Corpus, Place, log_pictures
+    from tiktalkcoref.corpus.reading import Block, Corpus, Place, Reader, log_pictures
     from tiktalkcoref.corpus.records import Record
 except ImportError as error:  # this file was copied, or is run as a loading script, where the package is not
     raise ImportError(
@@ -208,40 +208,36 @@ class TikTalkCoref(datasets.ArrowBasedBuilder):
             raise CorpusError(
                 f"{files.annotations} or its neighbours changed after this builder was made: make another."
             )
-        tally = Tally(self.config.strict)
-        opened, problems = Corpus.open(files, pictures)
-        tally.take(problems)
-        types = (self.config.name,) if self.config.name in VIDEO_TYPES else VIDEO_TYPES
-        counts, blocks = opened.survey(types, check_others=building, tally=tally)
+        tally, splits = Tally(self.config.strict), self._splits()
+        with collector_paused():
+            opened, problems = Corpus.open(files, pictures)
+            tally.take(problems)
+            blocks = opened.survey(splits, check_others=building, tally=tally)
         tally.log()
         log_pictures(pictures)
-        parts = {name: [place for place in places if counts[place]] for name, places in self._places(types).items()}
-        parts = {name: places for name, places in parts.items() if places}  # `datasets` cannot open an empty split
-        if not parts:
+        if not blocks:  # `datasets` cannot open an empty split
+            types = dict.fromkeys(video_type for video_type, _ in splits)
             raise CorpusError(f"{files.annotations}: no dialogue of video type {' or '.join(types)}.")
         # Lists are what `datasets` deals out to processes and streaming workers: the blocks, nothing else.
         return [
-            datasets.SplitGenerator(name, {"opened": opened, "places": frozenset(places), "blocks": blocks})
-            for name, places in parts.items()
+            datasets.SplitGenerator(name, {"reader": Reader(files, pictures), "blocks": blocks[name]})
+            for name in dict.fromkeys(splits.values())
+            if name in blocks
         ]
 
-    def _places(self, types: tuple[str, ...]) -> dict[str, list[Place]]:
-        """Split of this config -> the video types and splits whose dialogues it holds."""
+    def _splits(self) -> dict[Place, str]:
+        """Video type and split -> the split of this config that holds its dialogues, those of other types left out."""
         places = [(video_type, split) for video_type in VIDEO_TYPES for split in SPLITS]
         if self.config.name not in RECORD_CONFIGS:
-            return {name: [place] for name, place in zip(SIX_SPLITS, places, strict=True)}
-        return {split: [place for place in places if place[1] == split and place[0] in types] for split in SPLITS}
+            return dict(zip(places, SIX_SPLITS, strict=True))
+        return {place: place[1] for place in places if self.config.name in ("all", place[0])}
 
-    def _generate_tables(
-        self, opened: Corpus, places: frozenset[Place], blocks: list[Block]
-    ) -> Iterator[tuple[int, pa.Table]]:
-        tally, schema = Tally(self.config.strict), self.info.features.arrow_schema
+    def _generate_tables(self, reader: Reader, blocks: list[Block]) -> Iterator[tuple[int, pa.Table]]:
+        tally, schema = Tally(self.config.strict), pa.schema(self.info.features.type)
         for number, block in enumerate(blocks):
-            with collector_paused():
-                records = opened.read_block(block, places, tally)
-                table = _to_table(records, schema) if records else None
-            if table is not None:
-                yield number, table
+            with collector_paused():  # which ends after the records do
+                table = _to_table(reader.read_block(block, tally), schema)
+            yield number, table
         tally.log()
 
 
