@@ -21,6 +21,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -163,9 +164,14 @@ class CorpusConfig(datasets.BuilderConfig):
             parts += ["" if folder is None else folder.digest() for folder in (pictures.frames, pictures.regions)]
         except (CorpusError, OSError) as error:
             parts = ["unreadable", str(error)]  # building says what is wrong; nothing is ever stored under this
-        code: list[str | Path] = [__file__, *sorted(Path(corpus.__file__).parent.glob("*.py"))]
-        parts += [str(self.require_images), str(self.strict), *map(file_digest, code)]
+        parts += [str(self.require_images), str(self.strict), *_code_digests()]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+@cache
+def _code_digests() -> list[str]:
+    code: list[str | Path] = [__file__, *sorted(Path(corpus.__file__).parent.glob("*.py"))]
+    return [file_digest(path) for path in code]
 
 
 class TikTalkCoref(datasets.ArrowBasedBuilder):
@@ -186,6 +192,7 @@ class TikTalkCoref(datasets.ArrowBasedBuilder):
         CorpusConfig(name="visual", description="The boxes and pictures alone."),
     ]
     DEFAULT_CONFIG_NAME = DEFAULT_CONFIG
+    DEFAULT_WRITER_BATCH_SIZE = 1000  # rows; `datasets` takes 100 where there are pictures, but these are paths
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -257,21 +264,10 @@ def collector_paused() -> Iterator[None]:
 
 
 def _to_table(records: list[Record], schema: pa.Schema) -> pa.Table:
-    """Canonical records as one table with the columns of the schema."""
-    columns = []
-    for column in schema:
-        values = [record[column.name] for record in records]
-        if column.name == "video_type":
-            values = [VIDEO_TYPES.index(value) for value in values]
-        elif column.name == "visual_annotations":
-            values = [[_with_stored_pictures(box) for box in boxes] for boxes in values]
-        columns.append(pa.array(values, column.type))
-    return pa.Table.from_arrays(columns, schema=schema)
-
-
-def _with_stored_pictures(box: dict[str, Any]) -> dict[str, Any]:
-    """A box whose pictures are as an `Image` column stores them: by path, read when asked for."""
-    if box["frame"] is box["region"] is None:
-        return box
-    stored = {name: box[name] and {"bytes": None, "path": box[name]} for name in ("frame", "region")}
-    return {**box, **stored}
+    """Canonical records, which are changed, as one table with the columns of the schema."""
+    for record in records:
+        record["video_type"] = VIDEO_TYPES.index(record["video_type"])
+        for box in record["visual_annotations"]:  # an `Image` column stores a path, which is read when asked for
+            for name in ("frame", "region"):
+                box[name] = box[name] and {"bytes": None, "path": box[name]}
+    return pa.Table.from_pylist(records, schema)

@@ -145,15 +145,18 @@ class Reader(Compact):
 
     def read_block(self, block: Block, tally: Tally) -> list[Record]:
         """The records of a block, in order. Raises: CorpusError."""
-        records = []
+        (_, first, *_), (_, last, length, *_) = block.lines[0], block.lines[-1]
         with open(self.files.annotations, "rb") as file:
-            for number, start, length, place, title in block.lines:
-                file.seek(start)
-                record, problems = self.judge(number, decode(file.read(length), Annotation), place, title)
-                if problems:
-                    tally.take(problems)
-                if record is not None:
-                    records.append(record)
+            file.seek(first)
+            content = file.read(last + length - first)
+        records = []
+        for number, start, length, place, title in block.lines:
+            raw = content[start - first : start - first + length]
+            record, problems = self.judge(number, decode(raw, Annotation), place, title)
+            if problems:
+                tally.take(problems)
+            if record is not None:
+                records.append(record)
         return records
 
 
