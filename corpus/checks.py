@@ -98,11 +98,8 @@ def _check_box(box: Box, i: int, faults: list[Fault]) -> None:
         elif max(box.bbox) > MAX_NUMBER:
             message = f"{list(box.bbox)} is out of range, expected [x1, y1, x2, y2] in pixels of the frame"
         faults.append(Fault("error", f"visual_annotations[{i}].bbox", message))
-    try:
-        file_name_of(box.cur_frame_path)
-    except ValueError as error:
-        faults.append(Fault("error", f"visual_annotations[{i}].cur_frame_path", str(error)))
-    try:
-        file_name_of(box.region_image_path)
-    except ValueError as error:
-        faults.append(Fault("error", f"visual_annotations[{i}].region_image_path", str(error)))
+    for key in ("cur_frame_path", "region_image_path"):
+        try:
+            file_name_of(getattr(box, key))
+        except ValueError as error:
+            faults.append(Fault("error", f"visual_annotations[{i}].{key}", str(error)))

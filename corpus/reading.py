@@ -153,10 +153,8 @@ class Reader(Compact):
         for number, start, length, place, title in block.lines:
             raw = content[start - first : start - first + length]
             record, problems = self.judge(number, decode(raw, Annotation), place, title)
-            if problems:
-                tally.take(problems)
-            if record is not None:
-                records.append(record)
+            tally.take(problems)
+            records += [record] if record is not None else []
         return records
 
 
@@ -257,10 +255,8 @@ def _read_splits(path: Path, problems: list[Problem]) -> dict[str, Place]:
     for number, entry in _read_entries(path, SplitEntry, places, problems):
         kind, name = str(entry.video_type), str(entry.split)
         place = known.get((kind, name))
-        for field_name, value, options in (
-            () if place else (("video_type", entry.video_type, VIDEO_TYPES), ("split", entry.split, SPLIT_NAMES))
-        ):
-            if not isinstance(value, str) or value not in options:
+        for field_name, options in () if place else (("video_type", VIDEO_TYPES), ("split", tuple(SPLIT_NAMES))):
+            if (value := getattr(entry, field_name)) not in options:
                 message = f"unknown {field_name.replace('_', ' ')} {value!r}, expected one of {', '.join(options)}"
                 problems.append(Problem("error", str(path), number, entry.video_id, field_name, message))
         # One that is unknown was reported here, once; the dialogue itself does stand in the file.
