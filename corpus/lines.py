@@ -90,7 +90,7 @@ def _explain(raw: bytes, kind: type[Line], otherwise: str) -> tuple[None, str | 
         message = f"found a JSON {type(value).__name__}, expected one JSON object a line"
         return None, None, [Fault("error", None, message)]
     key_name = msgspec.structs.fields(kind)[0].name
-    wrong = [Fault("error", *found) for found in _wrong_types(value, kind)]
+    wrong: list[Fault] = [Fault("error", *found) for found in _wrong_types(value, kind)]
     if wrong and wrong[0].field == key_name:  # without a key nothing else can be placed
         return None, None, wrong[:1]
     faults = [*_doubled(doubles), *wrong]
