@@ -21,6 +21,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ try:
     from tiktalkcoref.corpus.names import CITATION, DEFAULT_CONFIG, RECORD_CONFIGS, SIX_SPLITS, SPLITS, VIDEO_TYPES
     from tiktalkcoref.corpus.pictures import Pictures
     from tiktalkcoref.corpus.problems import CorpusError, Tally
-    from tiktalkcoref.corpus.reading import Block, Corpus, Place, log_pictures
+    from tiktalkcoref.corpus.reading import Block, Corpus, Place, Reader, log_pictures
     from tiktalkcoref.corpus.records import Record
     from tiktalkcoref.corpus.videos import check_videos_dir, find_video, list_videos
 except ImportError as error:  # this file was copied, or is run as a loading script, where the package is not
@@ -168,9 +169,14 @@ class CorpusConfig(datasets.BuilderConfig):
             parts += list_videos(self.videos_dir)
         except (CorpusError, OSError) as error:
             parts = ["unreadable", str(error)]  # building says what is wrong; nothing is ever stored under this
-        code: list[str | Path] = [__file__, *sorted(Path(corpus.__file__).parent.glob("*.py"))]
-        parts += [str(self.require_images), str(self.strict), *map(file_digest, code)]
+        parts += [str(self.require_images), str(self.strict), *_code_digests()]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+@cache
+def _code_digests() -> list[str]:
+    code: list[str | Path] = [__file__, *sorted(Path(corpus.__file__).parent.glob("*.py"))]
+    return [file_digest(path) for path in code]
 
 
 class TikTalkCoref(datasets.ArrowBasedBuilder):
@@ -191,6 +197,7 @@ class TikTalkCoref(datasets.ArrowBasedBuilder):
         CorpusConfig(name="visual", description="The boxes and pictures alone."),
     ]
     DEFAULT_CONFIG_NAME = DEFAULT_CONFIG
+    DEFAULT_WRITER_BATCH_SIZE = 1000  # rows; `datasets` takes 100 where there are pictures, but these are paths
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -215,44 +222,43 @@ class TikTalkCoref(datasets.ArrowBasedBuilder):
             raise CorpusError(
                 f"{files.annotations} or its neighbours changed after this builder was made: make another."
             )
-        tally = Tally(self.config.strict)
-        opened, problems = Corpus.open(files, pictures)
-        tally.take(problems)
-        types = (self.config.name,) if self.config.name in VIDEO_TYPES else VIDEO_TYPES
-        counts, blocks = opened.survey(types, check_others=building, tally=tally)
+        tally, splits = Tally(self.config.strict), self._splits()
+        with collector_paused():
+            opened, problems = Corpus.open(files, pictures)
+            tally.take(problems)
+            blocks = opened.survey(splits, check_others=building, tally=tally)
         tally.log()
         log_pictures(pictures)
-        parts = {name: [place for place in places if counts[place]] for name, places in self._places(types).items()}
-        parts = {name: places for name, places in parts.items() if places}  # `datasets` cannot open an empty split
-        if not parts:
+        if not blocks:  # `datasets` cannot open an empty split
+            types = dict.fromkeys(video_type for video_type, _ in splits)
             raise CorpusError(f"{files.annotations}: no dialogue of video type {' or '.join(types)}.")
         # Lists are what `datasets` deals out to processes and streaming workers: the blocks, nothing else.
         return [
-            datasets.SplitGenerator(name, {"opened": opened, "places": frozenset(places), "blocks": blocks})
-            for name, places in parts.items()
+            datasets.SplitGenerator(name, {"reader": Reader(files, pictures), "blocks": blocks[name]})
+            for name in dict.fromkeys(splits.values())
+            if name in blocks
         ]
 
-    def _places(self, types: tuple[str, ...]) -> dict[str, list[Place]]:
-        """Split of this config -> the video types and splits whose dialogues it holds."""
+    def _splits(self) -> dict[Place, str]:
+        """Video type and split -> the split of this config that holds its dialogues, those of other types left out."""
         places = [(video_type, split) for video_type in VIDEO_TYPES for split in SPLITS]
         if self.config.name not in RECORD_CONFIGS:
-            return {name: [place] for name, place in zip(SIX_SPLITS, places, strict=True)}
-        return {split: [place for place in places if place[1] == split and place[0] in types] for split in SPLITS}
+            return dict(zip(places, SIX_SPLITS, strict=True))
+        return {place: place[1] for place in places if self.config.name in ("all", place[0])}
 
-    def _generate_tables(
-        self, opened: Corpus, places: frozenset[Place], blocks: list[Block]
-    ) -> Iterator[tuple[int, pa.Table]]:
-        tally, schema = Tally(self.config.strict), self.info.features.arrow_schema
+    def _generate_tables(self, reader: Reader, blocks: list[Block]) -> Iterator[tuple[int, pa.Table]]:
+        tally, schema = Tally(self.config.strict), pa.schema(self.info.features.type)
         for number, block in enumerate(blocks):
-            with collector_paused():
-                records = opened.read_block(block, places, tally)
-                for record in records:
-                    video = find_video(self.config.videos_dir, record["doc_key"])
-                    record["video_path"] = None if video is None else str(video)
-                table = _to_table(records, schema) if records else None
-            if table is not None:
-                yield number, table
+            with collector_paused():  # which ends after the records do
+                table = _to_table(self._with_videos(reader.read_block(block, tally)), schema)
+            yield number, table
         tally.log()
+
+    def _with_videos(self, records: list[Record]) -> list[Record]:
+        for record in records if self.config.videos_dir is not None else ():
+            video = find_video(self.config.videos_dir, record["doc_key"])
+            record["video_path"] = None if video is None else str(video)
+        return records
 
 
 @contextmanager
@@ -271,21 +277,10 @@ def collector_paused() -> Iterator[None]:
 
 
 def _to_table(records: list[Record], schema: pa.Schema) -> pa.Table:
-    """Canonical records as one table with the columns of the schema."""
-    columns = []
-    for column in schema:
-        values = [record[column.name] for record in records]
-        if column.name == "video_type":
-            values = [VIDEO_TYPES.index(value) for value in values]
-        elif column.name == "visual_annotations":
-            values = [[_with_stored_pictures(box) for box in boxes] for boxes in values]
-        columns.append(pa.array(values, column.type))
-    return pa.Table.from_arrays(columns, schema=schema)
-
-
-def _with_stored_pictures(box: dict[str, Any]) -> dict[str, Any]:
-    """A box whose pictures are as an `Image` column stores them: by path, read when asked for."""
-    if box["frame"] is box["region"] is None:
-        return box
-    stored = {name: box[name] and {"bytes": None, "path": box[name]} for name in ("frame", "region")}
-    return {**box, **stored}
+    """Canonical records, which are changed, as one table with the columns of the schema."""
+    for record in records:
+        record["video_type"] = VIDEO_TYPES.index(record["video_type"])
+        for box in record["visual_annotations"]:  # an `Image` column stores a path, which is read when asked for
+            for name in ("frame", "region"):
+                box[name] = box[name] and {"bytes": None, "path": box[name]}
+    return pa.Table.from_pylist(records, schema)

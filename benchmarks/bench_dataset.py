@@ -1,9 +1,10 @@
 """Speed and memory of the builder, on a generated corpus of upstream's size and on one a hundred times as large.
 
-    python benchmarks/bench_dataset.py
+    python benchmarks/bench_dataset.py [ANNOTATIONS]
 
 The yardstick of speed is the least that anyone could do: `json.loads` on each line and `Dataset.from_list` of the
-same records (which checks nothing, joins nothing and writes nothing). Both run in one process, by turns. The large
+same records (which checks nothing, joins nothing and writes nothing). Both run in one process, by turns, on a real
+annotation file (whose splits and titles stand beside it) where one is named. The large
 corpus is also built with the garbage collector left running: what pausing it for each block of records is worth.
 """
 
@@ -22,20 +23,19 @@ from pathlib import Path
 
 Times = dict[str, float]  # "wall" and "cpu" seconds
 
-N_RECORDS, FACTOR, ROUNDS = 1012, 100, 9
+N_RECORDS, FACTOR, ROUNDS = 1012, 100, 15
 CHARACTERS = "那个戴帽子的女生是她妹妹吗他说今天来看你我姐妈哥演唱会真好听谁知道呢，。"
 
 
 def main() -> None:
     print(f"{'what':<58}{'measured':>12}{'bar':>8}")
     with tempfile.TemporaryDirectory(prefix="bench_dataset_") as folder:
-        small, large = Path(folder, "small"), Path(folder, "large")
-        write_corpus(small, N_RECORDS)
-        write_corpus(large, N_RECORDS * FACTOR)
+        small = write_corpus(Path(folder, "small"), N_RECORDS)
+        large = write_corpus(Path(folder, "large"), N_RECORDS * FACTOR)
         # First, while this process is small: a child's peak memory starts from its parent's.
         seconds, megabytes = measure_large(small, large, Path(folder, "cache"))
-        processes = {number: measure_processes(large, Path(folder, "cache"), number) for number in (1, 2)}
-        compare_with_yardstick(small, Path(folder, "cache"))
+        processes = measure_processes(large, Path(folder, "cache"))
+        compare_with_yardstick(Path(sys.argv[1]) if sys.argv[1:] else small, Path(folder, "cache"))
     for clock in ("wall", "cpu"):
         small_time, large_time = seconds["small"][clock], seconds["large"][clock]
         row(f"{N_RECORDS} records, {clock} seconds (median)", f"{small_time:.3f}")
@@ -43,7 +43,7 @@ def main() -> None:
         row("  with the garbage collector running", f"{seconds['collected'][clock]:.2f}")
         row(f"  ratio for {FACTOR} times the records", f"{large_time / small_time:.1f}", "<= 110")
     for number, wall in processes.items():
-        row(f"{N_RECORDS * FACTOR} records, num_proc={number}, wall seconds", f"{wall:.2f}")
+        row(f"{N_RECORDS * FACTOR} records, num_proc={number}, wall seconds (median of 3)", f"{wall:.2f}")
     row("  ratio of num_proc=2 to 1", f"{processes[2] / processes[1]:.2f}", "< 1")
     row("peak memory above an idle interpreter, MB", f"{megabytes['peak'] - megabytes['idle']:.0f}", "< 600")
     row("  of which imports, MB", f"{megabytes['imported'] - megabytes['idle']:.0f}")
@@ -53,28 +53,27 @@ def row(what: str, measured: str, bar: str = "") -> None:
     print(f"{what:<58}{measured:>12}{bar:>8}", flush=True)
 
 
-def compare_with_yardstick(corpus: Path, cache: Path) -> None:
+def compare_with_yardstick(annotations: Path, cache: Path) -> None:
     """Build `all` and run the yardstick by turns."""
     import datasets
-
-    annotations = corpus / "all_textual_and_visual_annotations.jsonl"
 
     def yardstick() -> None:
         with open(annotations, encoding="utf-8") as lines:
             datasets.Dataset.from_list([json.loads(line) for line in lines])
 
     runs = {
-        "ours": lambda: build(corpus, cache),
-        "collected": lambda: build_collected(corpus, cache),
+        "ours": lambda: build(annotations, cache),
+        "collected": lambda: build_collected(annotations, cache),
         "base": yardstick,
     }
     times: dict[str, list[Times]] = {name: [] for name in runs}
     for _ in range(ROUNDS + 1):  # the first round warms up
         for name, run in runs.items():
-            times[name].append(timed(run))
+            times[name].append(timed(run, cache))
     for clock in ("wall", "cpu"):
-        ours, base = (median(times[name][1:])[clock] for name in runs)
+        ours, collected, base = (median(times[name][1:])[clock] for name in runs)
         row(f"building `all`, {clock} milliseconds (median)", f"{1000 * ours:.0f}")
+        row(f"  with the garbage collector running, {clock} milliseconds", f"{1000 * collected:.0f}")
         row(f"json.loads + Dataset.from_list, {clock} milliseconds (median)", f"{1000 * base:.0f}")
         row("  ratio", f"{ours / base:.2f}", "<= 1.3")
 
@@ -91,42 +90,48 @@ def measure(small: Path, large: Path, cache: Path) -> None:
     import tiktalkcoref.tiktalkcoref_dataset  # noqa: F401
 
     megabytes["imported"] = peak_megabytes()
-    timed(lambda: build(small, cache))  # warms up
-    seconds = {"small": median([timed(lambda: build(small, cache)) for _ in range(ROUNDS)])}
-    seconds["large"] = timed(lambda: build(large, cache))
+    timed(lambda: build(small, cache), cache)  # warms up
+    seconds = {"small": median([timed(lambda: build(small, cache), cache) for _ in range(ROUNDS)])}
+    seconds["large"] = timed(lambda: build(large, cache), cache)
     megabytes["peak"] = peak_megabytes()
-    seconds["collected"] = timed(lambda: build_collected(large, cache))
+    seconds["collected"] = timed(lambda: build_collected(large, cache), cache)
     print(json.dumps([seconds, megabytes]))
 
 
-def measure_processes(corpus: Path, cache: Path, number: int) -> float:
-    """Wall seconds of a build with that many processes, in an interpreter of its own, imports left out."""
-    command = [sys.executable, __file__, "--processes", str(corpus), str(cache), str(number)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+def measure_processes(annotations: Path, cache: Path) -> dict[int, float]:
+    """Wall seconds of a build with one process and with two, in interpreters of their own, imports left out."""
+    command = [sys.executable, __file__, "--processes", str(annotations), str(cache)]
+    times: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(3):
+        for number, seconds in times.items():  # by turns
+            result = subprocess.run([*command, str(number)], check=True, capture_output=True, text=True)
+            seconds.append(float(result.stdout))
+    return {number: statistics.median(seconds) for number, seconds in times.items()}
 
 
-def build_collected(corpus: Path, cache: Path) -> None:
+def build_collected(annotations: Path, cache: Path) -> None:
     """As `build`, without the pause of the garbage collector."""
     from unittest.mock import patch
 
     with patch("tiktalkcoref.tiktalkcoref_dataset.collector_paused", contextlib.nullcontext):
-        build(corpus, cache)
+        build(annotations, cache)
 
 
-def build(corpus: Path, cache: Path, num_proc: int | None = None) -> None:
+def build(annotations: Path, cache: Path, num_proc: int | None = None) -> None:
     import datasets
 
     from tiktalkcoref.tiktalkcoref_dataset import TikTalkCoref
 
     datasets.disable_progress_bars()
-    shutil.rmtree(cache, ignore_errors=True)
-    builder = TikTalkCoref(config_name="all", data_dir=str(corpus), cache_dir=str(cache))
+    files = {"data_dir": str(annotations.parent), "annotations": str(annotations)}
+    builder = TikTalkCoref(config_name="all", cache_dir=str(cache), **files)
     builder.download_and_prepare(num_proc=num_proc)
     builder.as_dataset()
 
 
-def timed(function: Callable[[], None]) -> Times:
-    """Wall and processor seconds of a call; on a busy machine only the second means much."""
+def timed(function: Callable[[], None], cache: Path) -> Times:
+    """Wall and processor seconds of a call, the cache emptied first; on a busy machine only the second means much."""
+    shutil.rmtree(cache, ignore_errors=True)
     wall, cpu = time.perf_counter(), time.process_time()
     function()
     return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
@@ -141,8 +146,8 @@ def peak_megabytes() -> float:
     return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
-def write_corpus(folder: Path, n: int) -> None:
-    """Invented records of upstream's form and of upstream's mean size."""
+def write_corpus(folder: Path, n: int) -> Path:
+    """Invented records of upstream's form and of upstream's mean size; returns the annotation file."""
     folder.mkdir()
     generator = random.Random(0)
     names = ("all_textual_and_visual_annotations.jsonl", "split.jsonl", "video_titles.jsonl")
@@ -157,6 +162,7 @@ def write_corpus(folder: Path, n: int) -> None:
             write_line(annotations, invent_record(doc_key, generator))
             write_line(splits, {"video_id": doc_key, "video_type": kind, "split": split})
             write_line(titles, {"video_id": doc_key, "title": "".join(generator.choices(CHARACTERS, k=30))})
+    return folder / names[0]
 
 
 def invent_record(doc_key: str, generator: random.Random) -> dict:
@@ -201,6 +207,7 @@ if __name__ == "__main__":
     elif sys.argv[1:2] == ["--processes"]:
         import tiktalkcoref.tiktalkcoref_dataset  # noqa: F401
 
-        print(timed(lambda: build(Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])))["wall"])
+        annotations, cache = map(Path, sys.argv[2:4])
+        print(timed(lambda: build(annotations, cache, int(sys.argv[4])), cache)["wall"])
     else:
         main()

@@ -11,7 +11,7 @@ from .records import MAX_NUMBER, Annotation, Box
 
 
 def check(annotation: Annotation) -> list[Fault]:
-    """The faults of an annotation."""
+    """The faults of an annotation, whose `clusters_str` is then what the spans say."""
     sentences, faults = annotation.sentences, list[Fault]()
     lengths = list(map(len, sentences))
     if not any(lengths):
@@ -61,10 +61,11 @@ def _check_clusters(annotation: Annotation, n_tokens: int, faults: list[Fault]) 
             elif j and cluster.index(mention) < j:
                 message = f"mention [{start}, {end}] is listed twice in the cluster"
                 faults.append(Fault("warning", f"clusters[{i}][{j}]", message))
-    texts = annotation.clusters_str
-    if readable and texts is not None and texts != annotation.texts:
-        message = f"{texts!r} disagrees with the spans, which say {annotation.texts!r}: the spans are taken"
-        faults.append(Fault("warning", "clusters_str", message))
+    if readable and annotation.clusters_str != (texts := annotation.texts()):
+        if annotation.clusters_str is not None:
+            message = f"{annotation.clusters_str!r} disagrees with the spans, which say {texts!r}: the spans are taken"
+            faults.append(Fault("warning", "clusters_str", message))
+        annotation.clusters_str = texts
 
 
 def _check_labels(annotation: Annotation, faults: list[Fault]) -> None:
@@ -76,18 +77,19 @@ def _check_labels(annotation: Annotation, faults: list[Fault]) -> None:
     if len(labels) != len(annotation.clusters):
         message = f"{len(labels)} labels for {len(annotation.clusters)} clusters, expected one a cluster"
         faults.append(Fault("error", name, message))
-    wanted, borne = set(labels).difference(NO_LABELS), {box.box_labels for box in boxes}
+    wanted, borne = set(labels).difference(NO_LABELS), set[str]()
     for i, box in enumerate(boxes):
-        _check_box(box, f"visual_annotations[{i}]", faults)
+        _check_box(box, i, faults)
+        borne.add(box.box_labels)
         if box.box_labels not in wanted:
             message = f"no cluster bears the label {box.box_labels!r} of this box"
             faults.append(Fault("warning", f"visual_annotations[{i}].box_labels", message))
-    for i, label in enumerate(labels if wanted - borne else ()):
+    for i, label in enumerate(labels):
         if label in wanted and label not in borne:
             faults.append(Fault("error", f"{name}[{i}]", f"no box bears the label {label!r} of cluster {i}"))
 
 
-def _check_box(box: Box, name: str, faults: list[Fault]) -> None:
+def _check_box(box: Box, i: int, faults: list[Fault]) -> None:
     x1, y1, x2, y2 = box.bbox
     if not (0 <= x1 < x2 <= MAX_NUMBER and 0 <= y1 < y2 <= MAX_NUMBER):
         message = f"{list(box.bbox)} is empty, expected x1 < x2 and y1 < y2"
@@ -95,9 +97,9 @@ def _check_box(box: Box, name: str, faults: list[Fault]) -> None:
             message = f"{list(box.bbox)} has a negative coordinate, expected [x1, y1, x2, y2] in pixels of the frame"
         elif max(box.bbox) > MAX_NUMBER:
             message = f"{list(box.bbox)} is out of range, expected [x1, y1, x2, y2] in pixels of the frame"
-        faults.append(Fault("error", f"{name}.bbox", message))
-    for key, path in (("cur_frame_path", box.cur_frame_path), ("region_image_path", box.region_image_path)):
+        faults.append(Fault("error", f"visual_annotations[{i}].bbox", message))
+    for key in ("cur_frame_path", "region_image_path"):
         try:
-            file_name_of(path)
+            file_name_of(getattr(box, key))
         except ValueError as error:
-            faults.append(Fault("error", f"{name}.{key}", str(error)))
+            faults.append(Fault("error", f"visual_annotations[{i}].{key}", str(error)))

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -14,6 +14,8 @@ from .problems import Fault
 from .records import Annotation, Box, SplitEntry, TitleEntry
 
 Line = TypeVar("Line", Annotation, SplitEntry, TitleEntry)
+Entry = TypeVar("Entry", SplitEntry, TitleEntry)
+Decoded: TypeAlias = tuple[Annotation | None, str | None, list[Fault]]  # what `decode` says of an annotation
 
 # What a field holds, for messages; `[]` stands for any number.
 EXPECTED = {
@@ -39,22 +41,17 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some editors begin a file with one
 _DECODERS: dict[type, Any] = {kind: msgspec.json.Decoder(kind) for kind in (Annotation, SplitEntry, TitleEntry)}
 
 
-def read_lines(
-    path: Path, start: int = 0, stop: int | None = None, number: int = 1
-) -> Iterator[tuple[int, int, bytes]]:
-    r"""Number, byte offset and bytes of each line that is not blank. A line ends at `\n` and nowhere else.
-
-    `start`, `stop`: the bytes to read, whole lines; `number`: that of the first line.
-    """
+def read_lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
+    r"""Number, byte offset and bytes of each line that is not blank. A line ends at `\n` and nowhere else."""
+    start = 0
     with open(path, "rb") as file:
-        file.seek(start)
-        for raw in file:
-            if stop is not None and start >= stop:
-                return
+        for number, raw in enumerate(file, 1):
+            if number == 1 and raw.startswith(BYTE_ORDER_MARK):
+                start = len(BYTE_ORDER_MARK)
+                raw = raw[start:]
             if not raw.isspace():
-                yield number, start, raw.removeprefix(BYTE_ORDER_MARK) if number == 1 else raw
+                yield number, start, raw
             start += len(raw)
-            number += 1
 
 
 def decode(raw: bytes, kind: type[Line]) -> tuple[Line | None, str | None, list[Fault]]:
@@ -69,13 +66,17 @@ def decode(raw: bytes, kind: type[Line]) -> tuple[Line | None, str | None, list[
     # Each key has its colon: where there are no more than values, no key is unknown and none stands twice.
     values = msgspec.structs.astuple(line)
     n_keys = len(values) - values.count(None)
-    for box in line.visual_annotations if isinstance(line, Annotation) else ():
+    for box in line.visual_annotations if kind is Annotation else ():
         values_of_box = msgspec.structs.astuple(box)
         n_keys += len(values_of_box) - values_of_box.count(None)
     if raw.count(b":") == n_keys:
         return line, values[0], []
-    _, key, faults = _explain(raw, kind, "")
-    return (None if faults else line), key, faults
+    doubles: list[str] = []  # or there is a colon in a text
+    try:
+        _parse(raw, doubles)
+    except ValueError as error:
+        return None, None, [Fault("error", None, str(error))]
+    return (None if doubles else line), values[0], _doubled(doubles)
 
 
 def _explain(raw: bytes, kind: type[Line], otherwise: str) -> tuple[None, str | None, list[Fault]]:
@@ -89,14 +90,17 @@ def _explain(raw: bytes, kind: type[Line], otherwise: str) -> tuple[None, str | 
         message = f"found a JSON {type(value).__name__}, expected one JSON object a line"
         return None, None, [Fault("error", None, message)]
     key_name = msgspec.structs.fields(kind)[0].name
-    wrong = [Fault("error", *found) for found in _wrong_types(value, kind)]
+    wrong: list[Fault] = [Fault("error", *found) for found in _wrong_types(value, kind)]
     if wrong and wrong[0].field == key_name:  # without a key nothing else can be placed
         return None, None, wrong[:1]
-    faults = [Fault("error", name, "stands twice in the record, expected once") for name in dict.fromkeys(doubles)]
-    faults += wrong
-    if not faults and otherwise:
+    faults = [*_doubled(doubles), *wrong]
+    if not faults:
         faults = [Fault("error", None, f"broken JSON: {otherwise}. Expected one JSON object a line")]
     return None, value[key_name], faults
+
+
+def _doubled(names: list[str]) -> list[Fault]:
+    return [Fault("error", name, "stands twice in the record, expected once") for name in dict.fromkeys(names)]
 
 
 def _parse(raw: bytes, doubles: list[str]) -> Any:

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -104,6 +105,7 @@ class Pictures:
         """Those that there are, frames first."""
         return [folder for folder in (self.frames, self.regions) if folder is not None]
 
+    @cached_property
     def _sources(self) -> list[tuple[PictureFolder, str, str]]:
         """Each folder with the column that its pictures fill, and the field of a box that names them."""
         both = ((self.frames, "frame", "cur_frame_path"), (self.regions, "region", "region_image_path"))
@@ -114,7 +116,7 @@ class Pictures:
 
         What is wrong is added to `faults`: a picture that is refused, one that is missing.
         """
-        for folder, column, source in self._sources():
+        for folder, column, source in self._sources:
             for i, box in enumerate(boxes):
                 name, field = file_name_of(box[source]), f"visual_annotations[{i}].{source}"
                 try:
@@ -129,7 +131,7 @@ class Pictures:
 
     def count(self, boxes: Iterable[Any], doc_key: str) -> None:
         """Look for the pictures of boxes (with the annotators' paths as attributes), so that they are counted."""
-        for folder, _, source in self._sources():
+        for folder, _, source in self._sources:
             for box in boxes:
                 with contextlib.suppress(ValueError):  # refused: an error of the line, said where it is read
                     folder.find(file_name_of(getattr(box, source)), doc_key)
@@ -138,7 +140,7 @@ class Pictures:
         """One line: how many pictures were found and how many were not; empty without picture folders."""
         return "; ".join(
             f"{column} pictures: {folder.found} found, {folder.missing} missing in {folder.folder}"
-            for folder, column, _ in self._sources()
+            for folder, column, _ in self._sources
         )
 
     @property

@@ -1,15 +1,14 @@
 """Reading a corpus: canonical records for who loads it, every problem for who validates it.
 
-Both rest on `Corpus.examine`, the one reading of a line with the checks of `checks.py`. Splits and titles are held in
-memory; annotations are read as they are asked for, whole or in blocks of whole lines (see `Corpus.survey`).
+Both rest on `Reader.judge`, the one reading of a line with the checks of `checks.py`. Splits and titles are held in
+memory; annotations are read as they are asked for, whole or a split in blocks of lines (see `Corpus.survey`).
 """
 
 import logging
 import os
 import pickle
-from collections import Counter
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,7 +16,7 @@ import msgspec
 
 from .checks import check
 from .files import CorpusFiles
-from .lines import Line, decode, read_lines
+from .lines import Decoded, Entry, decode, read_lines
 from .names import SPLIT_NAMES, VIDEO_TYPES
 from .pictures import Pictures
 from .problems import Fault, Problem, Tally
@@ -26,8 +25,7 @@ from .records import Annotation, Record, SplitEntry, TitleEntry, canonical
 logger = logging.getLogger(__name__)
 
 Place: TypeAlias = tuple[str, str]  # video type and split
-Block: TypeAlias = tuple[int, int, int]  # number of its first line, byte offsets of its first and after its last
-BLOCK_SIZE = 1 << 20  # bytes: what one table is made of, whatever the size of the corpus
+BLOCK_SIZE = 1 << 21  # bytes of the annotation file: what one table is made of, whatever the size of the corpus
 
 
 def read_corpus(
@@ -100,25 +98,79 @@ class PicturedHeading(Heading):
     visual_annotations: list[PicturePaths]
 
 
+class Compact:
+    """`datasets` hands arguments to processes by dill, which is slow over containers; bytes go through as they are."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpack, (type(self), pickle.dumps(tuple(vars(self).values())))
+
+
+def _unpack(kind: type, content: bytes) -> Any:
+    return kind(*pickle.loads(content))
+
+
+@dataclass
+class Block(Compact):
+    """Lines of one split that stand near one another: each with its number, offset, length, place and title."""
+
+    lines: list[tuple[int, int, int, Place, str | None]] = field(default_factory=list)
+
+
 @dataclass(frozen=True)
-class Corpus:
-    """What it takes to read any line of the annotation file; small enough to be handed to other processes."""
+class Reader(Compact):
+    """What it takes to read a line of the annotation file whose place and title are known."""
 
     files: CorpusFiles
+    pictures: Pictures
+
+    def judge(
+        self, number: int, decoded: Decoded, place: Place | None, title: str | None, with_pictures: bool = True
+    ) -> tuple[Record | None, list[Problem]]:
+        """The canonical record of a line (None where it has an error), and its problems."""
+        annotation, doc_key, faults = decoded
+        record = None
+        if annotation is not None:
+            faults += check(annotation)
+            if place is not None and not (faults and _has_error(faults)):
+                if title is None:
+                    message = f"no title in {self.files.titles}: the title is left empty"
+                    faults.append(Fault("warning", "doc_key", message))
+                record = canonical(annotation, *place, title)
+                if with_pictures:
+                    self.pictures.fill_in(record["visual_annotations"], annotation.doc_key, faults)
+        if not faults:
+            return record, []
+        problems = [fault.at(self.files.annotations, number, doc_key) for fault in faults]
+        return None if _has_error(faults) else record, problems
+
+    def read_block(self, block: Block, tally: Tally) -> list[Record]:
+        """The records of a block, in order. Raises: CorpusError."""
+        (_, first, *_), (_, last, length, *_) = block.lines[0], block.lines[-1]
+        with open(self.files.annotations, "rb") as file:
+            file.seek(first)
+            content = file.read(last + length - first)
+        records = []
+        for number, start, length, place, title in block.lines:
+            raw = content[start - first : start - first + length]
+            record, problems = self.judge(number, decode(raw, Annotation), place, title)
+            tally.take(problems)
+            records += [record] if record is not None else []
+        return records
+
+
+@dataclass(frozen=True)
+class Corpus(Reader):
+    """What it takes to read any line of the annotation file."""
+
     places: dict[str, Place]  # by doc_key, as the split file says
     titles: dict[str, str]
-    pictures: Pictures
 
     @classmethod
     def open(cls, files: CorpusFiles, pictures: Pictures) -> tuple["Corpus", list[Problem]]:
         """Read splits and titles; the problems are those of the two files."""
         problems: list[Problem] = []
         places = _read_splits(files.splits, problems)
-        return cls(files, places, _read_titles(files.titles, problems), pictures), problems
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # `datasets` hands it to processes by dill, which is slow over large dicts; bytes go through as they are.
-        return _unpickle, (pickle.dumps((self.files, self.places, self.titles, self.pictures)),)
+        return cls(files, pictures, places, _read_titles(files.titles, problems)), problems
 
     def examine(
         self, number: int, raw: bytes, seen: dict[str, int], with_pictures: bool = True
@@ -127,34 +179,16 @@ class Corpus:
 
         `seen`: the lines of the doc_keys met before; this one is added.
         """
-        annotation, doc_key, faults = decode(raw, Annotation)
-        place = None if doc_key is None else self.places.get(doc_key)
-        if doc_key is not None:
-            first = seen.setdefault(doc_key, number)
-            if first != number:
-                faults.append(Fault("error", "doc_key", f"duplicate: line {first} has the same doc_key"))
-            if place is None:
-                faults.append(Fault("error", "doc_key", f"not in the split file {self.files.splits}"))
-        record = None
-        if annotation is not None:
-            faults += check(annotation)
-            if place is not None and not (faults and _has_error(faults)):
-                record = self._complete(annotation, place, with_pictures, faults)
-        if not faults:
-            return record, []
-        problems = [fault.at(self.files.annotations, number, doc_key) for fault in faults]
-        return None if _has_error(faults) else record, problems
-
-    def _complete(self, annotation: Annotation, place: Place, with_pictures: bool, faults: list[Fault]) -> Record:
-        """An annotation without errors, with what other files say of it; what is wrong with that is added."""
-        title = self.titles.get(annotation.doc_key)
-        if title is None:
-            message = f"no title in {self.files.titles}: the title is left empty"
-            faults.append(Fault("warning", "doc_key", message))
-        record = canonical(annotation, *place, title)
-        if with_pictures:
-            self.pictures.fill_in(record["visual_annotations"], annotation.doc_key, faults)
-        return record
+        decoded = _, doc_key, faults = decode(raw, Annotation)
+        if doc_key is None:
+            return self.judge(number, decoded, None, None)
+        place = self.places.get(doc_key)
+        first = seen.setdefault(doc_key, number)
+        if first != number:
+            faults.append(Fault("error", "doc_key", f"duplicate: line {first} has the same doc_key"))
+        if place is None:
+            faults.append(Fault("error", "doc_key", f"not in the split file {self.files.splits}"))
+        return self.judge(number, decoded, place, self.titles.get(doc_key), with_pictures)
 
     def unannotated(self, seen: Collection[str]) -> list[Problem]:
         """The warning that an annotation file is shorter than its split file says; none where it is whole."""
@@ -164,54 +198,40 @@ class Corpus:
         message = f"the first of {len(missing):,} dialogues that {self.files.annotations} lacks: is it cut short?"
         return [Problem("warning", str(self.files.splits), None, missing[0], "video_id", message)]
 
-    def survey(self, types: Collection[str], check_others: bool, tally: Tally) -> tuple[Counter[Place], list[Block]]:
-        """One quick pass over the annotation file: the dialogues of each place counted, and the file in blocks.
+    def survey(self, splits: dict[Place, str], check_others: bool, tally: Tally) -> dict[str, list[Block]]:
+        """One quick pass over the annotation file: the lines of each split, in blocks.
 
         What needs the whole file is checked here: that no doc_key stands twice, that each has its place and none is
-        missing. The records of other video types than `types`, which nobody will read later, are checked too if asked.
+        missing. The records of places that are in no split, which nobody will read later, are checked too if asked.
         Raises: CorpusError.
         """
         read_heading = msgspec.json.Decoder(PicturedHeading if self.pictures.folders else Heading).decode
-        path, counts = self.files.annotations, Counter[Place]()
-        seen: dict[str, int] = {}
+        path, seen = self.files.annotations, dict[str, int]()
+        blocks: dict[str, dict[int, Block]] = {split: {} for split in splits.values()}  # by number in the file
         heading: Heading | None
-        starts: list[tuple[int, int]] = []  # line number and byte offset of each block
+        number = 0
         for number, start, raw in read_lines(path):
-            if not starts or start - starts[-1][1] >= BLOCK_SIZE:
-                starts.append((number, start))
             try:
                 heading = read_heading(raw)
-                place = self.places.get(heading.doc_key)
+                doc_key = heading.doc_key
+                place = self.places.get(doc_key)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 heading = place = None  # examining says why
-            if heading is None or place is None or heading.doc_key in seen or (check_others and place[0] not in types):
+            split = None if place is None else splits.get(place)
+            if heading is None or place is None or doc_key in seen or (check_others and split is None):
                 tally.take(self.examine(number, raw, seen, with_pictures=False)[1])
-            if heading is not None and place is not None:
-                seen[heading.doc_key] = number
-                counts[place] += 1
-                if isinstance(heading, PicturedHeading) and place[0] in types:
-                    self.pictures.count(heading.visual_annotations, heading.doc_key)
-        tally.take([] if starts else [_empty(path)])
-        tally.take(self.unannotated(seen))
-        stops = [start for _, start in starts[1:]] + [os.path.getsize(path)]
-        return counts, [(number, start, stop) for (number, start), stop in zip(starts, stops, strict=True)]
-
-    def read_block(self, block: Block, places: Collection[Place], tally: Tally) -> list[Record]:
-        """The records of a block that belong to one of the places, in order. Raises: CorpusError."""
-        first, start, stop = block
-        read_heading = msgspec.json.Decoder(Heading).decode
-        records = []
-        for number, _, raw in read_lines(self.files.annotations, start, stop, first):
-            if self.places.get(read_heading(raw).doc_key) in places:
-                record, problems = self.examine(number, raw, {})
-                tally.take(problems)
-                if record is not None:
-                    records.append(record)
-        return records
-
-
-def _unpickle(content: bytes) -> Corpus:
-    return Corpus(*pickle.loads(content))
+            if heading is None or place is None:
+                continue
+            seen[doc_key] = number
+            if split is None:
+                continue
+            if isinstance(heading, PicturedHeading):
+                self.pictures.count(heading.visual_annotations, doc_key)
+            index = start // BLOCK_SIZE
+            block = blocks[split].get(index) or blocks[split].setdefault(index, Block())
+            block.lines.append((number, start, len(raw), place, self.titles.get(doc_key)))
+        tally.take(self.unannotated(seen) if number else [_empty(path)])
+        return {split: list(found.values()) for split, found in blocks.items() if found}
 
 
 def _read(files: CorpusFiles, pictures: Pictures) -> Iterator[Record | Problem]:
@@ -219,61 +239,60 @@ def _read(files: CorpusFiles, pictures: Pictures) -> Iterator[Record | Problem]:
     corpus, problems = Corpus.open(files, pictures)
     yield from problems
     seen: dict[str, int] = {}
-    empty = True
+    number = 0
     for number, _, raw in read_lines(files.annotations):
-        empty = False
         record, problems = corpus.examine(number, raw, seen)
         yield from problems
         if record is not None:
             yield record
-    yield from [_empty(files.annotations)] if empty else corpus.unannotated(seen)
+    yield from corpus.unannotated(seen) if number else [_empty(files.annotations)]
 
 
 def _read_splits(path: Path, problems: list[Problem]) -> dict[str, Place]:
     """doc_key -> (video type, split)."""
     known = {(kind, name): (kind, split) for kind in VIDEO_TYPES for name, split in SPLIT_NAMES.items()}
     places: dict[str, Place] = {}
-    for number, entry in _read_entries(path, SplitEntry, problems):
-        kind, name = entry.video_type, entry.split
-        for field, value, options in (("video_type", kind, VIDEO_TYPES), ("split", name, SPLIT_NAMES)):
-            if not isinstance(value, str) or value not in options:
-                message = f"unknown {field.replace('_', ' ')} {value!r}, expected one of {', '.join(options)}"
-                problems.append(Problem("error", str(path), number, entry.video_id, field, message))
+    for number, entry in _read_entries(path, SplitEntry, places, problems):
+        kind, name = str(entry.video_type), str(entry.split)
+        place = known.get((kind, name))
+        for field_name, options in () if place else (("video_type", VIDEO_TYPES), ("split", tuple(SPLIT_NAMES))):
+            if (value := getattr(entry, field_name)) not in options:
+                message = f"unknown {field_name.replace('_', ' ')} {value!r}, expected one of {', '.join(options)}"
+                problems.append(Problem("error", str(path), number, entry.video_id, field_name, message))
         # One that is unknown was reported here, once; the dialogue itself does stand in the file.
-        place = known.get((str(kind), str(name)), (str(kind), str(name)))
-        _add(places, entry.video_id, place, path, number, problems)
+        places.setdefault(entry.video_id, place or (kind, name))
     return places
 
 
 def _read_titles(path: Path, problems: list[Problem]) -> dict[str, str]:
     """doc_key -> title."""
     titles: dict[str, str] = {}
-    for number, entry in _read_entries(path, TitleEntry, problems):
+    for number, entry in _read_entries(path, TitleEntry, titles, problems):
         if isinstance(entry.title, str):
-            _add(titles, entry.video_id, entry.title, path, number, problems)
+            titles.setdefault(entry.video_id, entry.title)
         else:
             message = f"found {entry.title!r}, expected a text"
             problems.append(Problem("error", str(path), number, entry.video_id, "title", message))
     return titles
 
 
-def _read_entries(path: Path, kind: type[Line], problems: list[Problem]) -> Iterator[tuple[int, Line]]:
-    empty = True
+def _read_entries(
+    path: Path, kind: type[Entry], known: Collection[str], problems: list[Problem]
+) -> Iterator[tuple[int, Entry]]:
+    """Number and struct of each line; `known`: the keys that the caller has taken in so far."""
+    number = 0
     for number, _, raw in read_lines(path):
-        empty = False
         entry, key, faults = decode(raw, kind)
-        problems.extend(fault.at(path, number, key) for fault in faults)
-        if entry is not None:
-            yield number, entry
-    if empty:
+        if faults:
+            problems.extend(fault.at(path, number, key) for fault in faults)
+        if entry is None:
+            continue
+        if key in known:
+            message = "duplicate: an earlier line has the same video_id"
+            problems.append(Problem("error", str(path), number, key, "video_id", message))
+        yield number, entry
+    if not number:
         problems.append(_empty(path))
-
-
-def _add(entries: dict[str, Any], key: str, value: Any, path: Path, number: int, problems: list[Problem]) -> None:
-    if key in entries:
-        message = "duplicate: an earlier line has the same video_id"
-        problems.append(Problem("error", str(path), number, key, "video_id", message))
-    entries.setdefault(key, value)
 
 
 def _has_error(faults: list[Fault]) -> bool:

@@ -5,7 +5,6 @@ Upstream has published its annotations in several generations. `Annotation` and 
 """
 
 from collections.abc import Sequence
-from functools import cached_property
 from itertools import chain
 from typing import Annotated, Any
 
@@ -32,7 +31,7 @@ class Box(msgspec.Struct, gc=False):
     if_celebrity: str | None = None  # its name in the newest generation
 
 
-class Annotation(msgspec.Struct, dict=True):
+class Annotation(msgspec.Struct):
     """A line of the annotation file, in any generation; what may be missing is None."""
 
     doc_key: Key
@@ -52,7 +51,6 @@ class Annotation(msgspec.Struct, dict=True):
         """The label of each cluster, under either name."""
         return self.entity_label if self.entity_labels is None else self.entity_labels
 
-    @cached_property
     def texts(self) -> list[list[str]]:
         """The text of each mention, by its span."""
         tokens = list(chain.from_iterable(self.sentences))
@@ -75,7 +73,7 @@ class TitleEntry(msgspec.Struct):
 
 
 def canonical(annotation: Annotation, video_type: str, split: str, title: str | None) -> Record:
-    """The canonical record of an annotation without errors; `frame` and `region` of its boxes are None."""
+    """The canonical record of an annotation that `check` has passed; `frame` and `region` of its boxes are None."""
     sentences, labels = annotation.sentences, annotation.labels or []
     return {
         "doc_key": annotation.doc_key,
@@ -88,7 +86,7 @@ def canonical(annotation: Annotation, video_type: str, split: str, title: str | 
         "sentence_map": annotation.sentence_map or sentence_map(sentences),
         "subtoken_map": annotation.subtoken_map or subtoken_map(sentences),
         "clusters": [list(map(list, cluster)) for cluster in annotation.clusters],
-        "clusters_str": annotation.texts,
+        "clusters_str": annotation.clusters_str,
         "entity_labels": [label or NO_LABEL for label in labels],
         "visual_annotations": [_canonical_box(box) for box in annotation.visual_annotations],
         "split": split,

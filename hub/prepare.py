@@ -32,6 +32,7 @@ from tiktalkcoref.tiktalkcoref_dataset import TikTalkCoref
 TEMPLATE = Path(__file__).parent / "dataset_card.md"
 OWNED = ["README.md", ".gitattributes", *(f"{config}/*.parquet" for config in CONFIGS)]
 MAX_SHARD_SIZE = "500MB"
+ROW_GROUP_SIZE = 100  # rows, with their pictures: who reads one row of Parquet reads its group
 
 
 def prepare(
@@ -74,6 +75,7 @@ def prepare(
             builder = TikTalkCoref(
                 config_name=config,
                 cache_dir=cache,
+                writer_batch_size=ROW_GROUP_SIZE,
                 annotations=str(files.annotations),
                 splits=str(files.splits),
                 titles=str(files.titles),
