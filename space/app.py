@@ -4,7 +4,7 @@ import os
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported
 
-from tiktalkcoref.space.page import launch  # noqa: E402
+from tiktalkcoref.space.page import launch
 
 MODEL = "NAMESPACE/MODEL"
 

@@ -223,8 +223,7 @@ class _Page:
 
     def _speak(self, language: str) -> list[Any]:
         updates = [
-            {"__type__": "update", **{name: text(language) for name, text in texts.items()}}
-            for _, texts in self.labels
+            {"__type__": "update", **{name: text(language) for name, text in texts.items()}} for _, texts in self.labels
         ]
         return [*updates, self._problem(language)]
 

@@ -36,7 +36,9 @@ def test_pictures_and_boxes_become_a_dialogue(picture):
     assert dialogue["boxes"] == [{"frame": 0, "bbox": [1, 2, 10, 20]}, {"frame": 0, "bbox": [0, 0, 40, 30]}]
 
 
-@pytest.mark.parametrize("line", ["1, 2, 3", "10, 2, 10, 20", "0, 0, 41, 30", "-1, 0, 5, 5", "a, b, c, d", "1.5, 2, 3, 4"])
+@pytest.mark.parametrize(
+    "line", ["1, 2, 3", "10, 2, 10, 20", "0, 0, 41, 30", "-1, 0, 5, 5", "a, b, c, d", "1.5, 2, 3, 4"]
+)
 def test_what_is_no_box_in_the_frame_is_refused_with_its_line(line):
     with pytest.raises(InputError, match=r"Line 2: .* no box in a frame of 40 x 30"):
         read_boxes(f"0,0,1,1\n{line}", (40, 30))
