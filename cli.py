@@ -126,6 +126,7 @@ def prepare(
     files: "CorpusFiles",
     frames_dir: FramesDir = None,
     regions_dir: RegionsDir = None,
+    videos_dir: Annotated[Path | None, typer.Option(help="Folder of <doc_key>.mp4: `video_path` names them.")] = None,
     output_dir: Annotated[Path, typer.Option(help="Folder to write.")] = Path("tiktalkcoref"),
     check_pictures: Annotated[bool, typer.Option(help="Open and decode each picture before it is embedded.")] = True,
 ) -> None:
@@ -135,14 +136,18 @@ def prepare(
     """
     from tiktalkcoref.hub.prepare import prepare, survey
 
-    facts = survey(files, frames_dir, regions_dir, check_pictures)
-    folder = prepare(files, output_dir, frames_dir, regions_dir, facts=facts)
+    facts = survey(files, frames_dir, regions_dir, check_pictures, videos_dir)
+    folder = prepare(files, output_dir, frames_dir, regions_dir, videos_dir=videos_dir, facts=facts)
     dialogues = facts["counts"]["all", "all"].dialogues
     _say(f"wrote {counted(dialogues, 'dialogue')} in five configs to {folder}")
     for kind, named in (("frame", frames_dir), ("region", regions_dir)):
         if named is not None:
             found = facts["pictures"][kind]
             _say(f"{kind} pictures: {found['found']} embedded, {found['missing']} missing in {named}")
+    if videos_dir is not None:
+        whole = facts["counts"]["all", "all"]
+        minutes = (whole.seconds or 0) / 60
+        _say(f"videos: {whole.videos} of {whole.dialogues} found in {videos_dir}, {minutes:.1f} minutes")
     if facts["warnings"]:
         _say(f"{counted(sum(facts['warnings'].values()), 'warning')}; `tiktalkcoref validate` lists them all")
 
@@ -310,6 +315,10 @@ def predict(
     ] = None,
     title: Annotated[str | None, typer.Option(help="The video's title, for a model that reads it.")] = None,
     region: Annotated[list[Path] | None, typer.Option(help="Picture of a head; repeat it for each candidate.")] = None,
+    video: Annotated[
+        Path | None, typer.Option(help="Instead of pictures: the video, or a folder of its frames.")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="Of the tracker's networks, as for `track`.")] = None,
     input_file: Annotated[
         Path | None, typer.Option("--input", help="Instead: JSON or JSON lines of dialogues.")
     ] = None,
@@ -325,15 +334,44 @@ def predict(
 
     if sum(map(bool, (sentences, input_file, dataset))) != 1:
         raise UserError("nothing (or too much) to read: give the utterances as arguments, or --input, or --dataset")
+    if video and not sentences:
+        raise UserError("--video goes with utterances as arguments; in --input, a dialogue names its own as `video`")
     if sentences:
-        spoken = {"sentences": sentences, "speakers": speaker, "title": title, "regions": region}
+        spoken = {"sentences": sentences, "speakers": speaker, "title": title, "regions": region, "video": video}
         dialogues = [{key: value for key, value in spoken.items() if value}]
     elif dataset:
         dialogues = dataset_dialogues(dataset, config.value, split)
     else:
         assert input_file is not None
         dialogues = read_dialogues(input_file)
-    main(model, dialogues, output, batch_size)
+    main(model, dialogues, output, batch_size, weights=weights)
+
+
+@app.command()
+def track(
+    videos: Annotated[list[Path], typer.Argument(help="Videos, or folders of frames.")],
+    output: Annotated[Path, typer.Option(help="Gets a folder for each: entities.json, crops, a contact sheet.")],
+    weights: Annotated[Path | None, typer.Option(help="Folder with the weights, instead of the Hub's.")] = None,
+    fps: Annotated[float, typer.Option(help="Pictures looked at a second.")] = 5.0,
+    annotate: Annotated[bool, typer.Option("--annotate", help="Write the video with coloured boxes too.")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="About twice as fast; faces below 64 px may be missed.")] = False,
+    same_person: Annotated[float, typer.Option(help="Cosine from which two faces are one person's.")] = 0.363,
+    detector: Annotated[str | None, typer.Option(help="Another head detector, package.module:Class.")] = None,
+    max_pixels: Annotated[int, typer.Option(help="Of a frame; videos beyond are refused.")] = 4096 * 2304,
+    max_minutes: Annotated[float, typer.Option(help="Of a video; longer ones are refused.")] = 60.0,
+) -> None:
+    """Find the persons of videos: when and where each is to be seen, one identity across cuts."""
+    from tiktalkcoref.tracking.command import track_videos
+    from tiktalkcoref.tracking.settings import Settings
+    from tiktalkcoref.tracking.tracker import VideoTracker
+
+    settings = Settings(fps, same_person=same_person, max_pixels=max_pixels, max_seconds=60 * max_minutes)
+    tracker = VideoTracker(settings.fast() if fast else settings, weights, detector)
+    results = track_videos(videos, output, tracker, annotate)
+    for video, result in results.items():
+        _say(f"{video}: {result}", err=isinstance(result, Exception))
+    if failed := sum(isinstance(result, Exception) for result in results.values()):
+        raise UserError(f"{failed} of {counted(len(results), 'video')} could not be read; the others are written")
 
 
 @app.command("app")

@@ -35,6 +35,7 @@ try:
     from tiktalkcoref.corpus.problems import CorpusError, Tally
     from tiktalkcoref.corpus.reading import Block, Corpus, Place, log_pictures
     from tiktalkcoref.corpus.records import Record
+    from tiktalkcoref.corpus.videos import check_videos_dir, find_video, list_videos
 except ImportError as error:  # this file was copied, or is run as a loading script, where the package is not
     raise ImportError(
         f"{Path(__file__).name} needs the package around it, which cannot be imported here ({error}): "
@@ -113,6 +114,7 @@ class CorpusConfig(datasets.BuilderConfig):
 
     annotations, splits, titles: paths of the three files (or names in `data_dir`), where `data_dir` alone does not say.
     frames_dir, regions_dir: the folders `frames/` and `faces_all/` of the authors' picture release.
+    videos_dir: folder of `<doc_key>.mp4`: `video_path` of those that are there.
     require_images: a picture that is missing from one of these folders is an error instead of null.
     strict: warnings are errors.
     """
@@ -123,6 +125,7 @@ class CorpusConfig(datasets.BuilderConfig):
     titles: str | None = None
     frames_dir: str | None = None
     regions_dir: str | None = None
+    videos_dir: str | None = None
     require_images: bool = False
     strict: bool = False
 
@@ -141,7 +144,8 @@ class CorpusConfig(datasets.BuilderConfig):
         """Changes with any edit of the files and with any picture that comes or goes; cheap."""
         try:
             files, folders = self.files(), self.pictures().folders
-            return [*(files.stamps() if files else ()), *(folder.digest() for folder in folders)]
+            videos = list_videos(self.videos_dir)
+            return [*(files.stamps() if files else ()), *(folder.digest() for folder in folders), *videos]
         except (CorpusError, OSError):
             return []  # building says what is wrong
 
@@ -161,6 +165,7 @@ class CorpusConfig(datasets.BuilderConfig):
             else:
                 parts = [file_digest(path) for path in files]
             parts += ["" if folder is None else folder.digest() for folder in (pictures.frames, pictures.regions)]
+            parts += list_videos(self.videos_dir)
         except (CorpusError, OSError) as error:
             parts = ["unreadable", str(error)]  # building says what is wrong; nothing is ever stored under this
         code: list[str | Path] = [__file__, *sorted(Path(corpus.__file__).parent.glob("*.py"))]
@@ -201,6 +206,8 @@ class TikTalkCoref(datasets.ArrowBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
+        if self.config.videos_dir is not None:
+            check_videos_dir(self.config.videos_dir)
         building = isinstance(dl_manager, datasets.DownloadManager)  # else streaming, which stores nothing
         files = self.config.files() or download_files(dl_manager if building else None)
         pictures = self.config.pictures() if self.config.name != "textual" else Pictures()
@@ -239,6 +246,9 @@ class TikTalkCoref(datasets.ArrowBasedBuilder):
         for number, block in enumerate(blocks):
             with collector_paused():
                 records = opened.read_block(block, places, tally)
+                for record in records:
+                    video = find_video(self.config.videos_dir, record["doc_key"])
+                    record["video_path"] = None if video is None else str(video)
                 table = _to_table(records, schema) if records else None
             if table is not None:
                 yield number, table

@@ -21,7 +21,7 @@ def check_parquet(folder: Path | str) -> None:
             pq.read_metadata(path)
         except (pa.ArrowInvalid, OSError) as error:
             size = path.stat().st_size if path.exists() else 0
-            raise CorpusError(f"{path} is no whole Parquet file: {size:,} bytes, {error}. {remedy}") from error
+            raise CorpusError(f"{path} is no whole Parquet file ({size:,} bytes; {error}). {remedy}") from error
     card = folder / "README.md"
     if not card.is_file():
         return

@@ -1,7 +1,6 @@
 """The figures of the corpus: the table of upstream's README, measured, beside what was published; histograms."""
 
 import json
-import struct
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
@@ -17,6 +16,7 @@ from tiktalkcoref.files.atomic import atomic_folder
 
 from .names import SPLITS, VIDEO_TYPES
 from .records import boxes_of_clusters
+from .videos import check_videos_dir, find_video, video_seconds
 
 GROUPS = (*VIDEO_TYPES, "all")
 COLUMNS = ("dialogues", "minutes", "mentions", "clusters", "singletons", "boxes")
@@ -80,16 +80,17 @@ def measure(records: Iterable[dict[str, Any]], videos_dir: Path | str | None = N
 
     Args:
         records: canonical records with their `split`, read in one pass.
-        videos_dir: folder of `<doc_key>.mp4`; lengths are read from the files' headers.
+        videos_dir: folder of `<doc_key>.mp4`, to measure how long they are.
 
     Raises:
         FileNotFoundError: `videos_dir` does not exist.
+        MissingExtraError: videos cannot be measured without the extra `tracking`.
     """
-    if videos_dir is not None and not Path(videos_dir).is_dir():
-        raise FileNotFoundError(f"{videos_dir} is no folder; a folder with the videos <doc_key>.mp4 was expected")
+    if videos_dir is not None:
+        check_videos_dir(videos_dir)
     counts = {(group, split): Counts() for group in GROUPS for split in (*SPLITS, "all")}
     for record in records:
-        seconds = video_seconds(_video(videos_dir, record["doc_key"])) if videos_dir is not None else None
+        seconds = video_seconds(find_video(videos_dir, record["doc_key"]))
         for group in (record["video_type"], "all"):
             for split in (record["split"], "all"):
                 counts[group, split].add(record, seconds)
@@ -138,53 +139,6 @@ def draw(counts: dict[tuple[str, str], Counts], folder: Path) -> None:
     _histogram(counts, "mentions_a_dialogue", "mentions in a dialogue", "dialogues", folder / "mentions.png")
     _histogram(counts, "mention_lengths", "characters in a mention", "mentions", folder / "mention_lengths.png")
     _histogram(counts, "boxes_a_dialogue", "boxes of clusters in a dialogue", "dialogues", folder / "boxes.png")
-
-
-def video_seconds(path: Path | None) -> float | None:
-    """The length of an mp4 video from its movie header (ISO/IEC 14496-12, `mvhd`), or None: no file, no such header."""
-    if path is None:
-        return None
-    try:
-        with open(path, "rb") as file:
-            size = path.stat().st_size
-            movie = _find_box(file, b"moov", 0, size)
-            header = movie and _find_box(file, b"mvhd", *movie)
-            if not header:
-                return None
-            file.seek(header[0])
-            version = file.read(4)[0]
-            layout = ">8x8xIQ" if version == 1 else ">4x4xII"  # two times, then units a second, then the length
-            scale, length = struct.unpack(layout, file.read(struct.calcsize(layout)))
-            return length / scale
-    except (OSError, struct.error, IndexError, ZeroDivisionError):
-        return None
-
-
-def _find_box(file: Any, name: bytes, start: int, end: int) -> tuple[int, int] | None:
-    """The content (from, to) of the first box of this name between two positions."""
-    while start + 8 <= end:
-        file.seek(start)
-        size, found = struct.unpack(">I4s", file.read(8))
-        header = 8
-        if size == 1:  # a 64-bit size follows
-            (size,) = struct.unpack(">Q", file.read(8))
-            header = 16
-        elif size == 0:  # to the end
-            size = end - start
-        if size < header:
-            return None
-        if found == name:
-            return start + header, min(start + size, end)
-        start += size
-    return None
-
-
-def _video(videos_dir: Path | str | None, doc_key: str) -> Path | None:
-    """The video file; a doc_key that is not a plain name is not looked for."""
-    if videos_dir is None or Path(doc_key).name != doc_key:
-        return None
-    path = Path(videos_dir) / f"{doc_key}.mp4"
-    return path if path.is_file() else None
 
 
 def _figures(part: Counts) -> dict[str, float | None]:

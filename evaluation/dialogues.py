@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from tiktalkcoref.corpus.names import NO_LABELS, SPLITS
 from tiktalkcoref.corpus.prepared import check_parquet
+from tiktalkcoref.corpus.problems import CorpusError
 from tiktalkcoref.corpus.records import boxes_of_clusters
 from tiktalkcoref.files.errors import UserError
 
@@ -112,8 +113,7 @@ def _loader(dataset: str) -> Callable[[str, str], datasets.Dataset]:
     if folder.is_dir():
         if not next(folder.rglob("*.parquet"), None):
             return lambda config, split: _build_from_upstream(folder, config, split)
-        check_parquet(folder)
-        return lambda config, split: datasets.load_dataset(str(folder), config, split=split)
+        return lambda config, split: _load_prepared(folder, config, split)
     if folder.exists():
         raise DatasetError(f"{dataset} is a file: the folder around it was expected")
     if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", dataset) and not dataset.endswith((".jsonl", ".parquet")):
@@ -122,6 +122,14 @@ def _loader(dataset: str) -> Callable[[str, str], datasets.Dataset]:
         f"no dataset {dataset!r}: there is no such folder. Write one with `tiktalkcoref prepare`, or give a "
         "folder with upstream's files, the Hub id of a dataset (owner/name), or `sample`"
     )
+
+
+def _load_prepared(folder: Path, config: str, split: str) -> datasets.Dataset:
+    try:
+        check_parquet(folder)
+    except CorpusError as error:
+        raise DatasetError(f"dataset {str(folder)!r}, config {config!r}, split {split!r}: {error}") from error
+    return datasets.load_dataset(str(folder), config, split=split)
 
 
 def _build_from_upstream(folder: Path, config: str, split: str) -> datasets.Dataset:

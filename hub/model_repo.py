@@ -83,6 +83,7 @@ def check_folder(folder: Path) -> None:
     from tiktalkcoref.modeling import folder_tiktalkcoref  # imports torch, which the other kinds do without
 
     folder_tiktalkcoref.check_folder(folder)
+    count_parameters(folder)
 
 
 def build(sources: Sources, ids: dict[str, str], folder: Path) -> list[str]:
@@ -128,35 +129,15 @@ def count_parameters(folder: Path) -> int:
     Raises:
         ValueError: a file is missing, cut short, or no safetensors file.
     """
+    from tiktalkcoref.modeling.checks_tiktalkcoref import read_header
+
     paths = sorted(folder.glob("*.safetensors"))
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         shards = set(json.loads(index.read_text(encoding="utf-8")).get("weight_map", {}).values())
         if missing := sorted(shards - {path.name for path in paths}):
             raise UserError(f"{index} names {missing[0]}, which is not there: save the model again")
-    return sum(_count(path) for path in paths)
-
-
-def _count(path: Path) -> int:
-    """The numbers in a safetensors file, by its header, which is held against the size of the file."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(8)
-        length = int.from_bytes(start, "little")
-        if size < 8 or length > size - 8:
-            pointer = start.startswith(b"version")
-            what = "a Git LFS pointer (`git lfs pull` fetches the file)" if pointer else "cut short, or no safetensors"
-            raise UserError(f"{path} is {what}: {size:,} bytes; save the model again")
-        try:
-            header = json.loads(file.read(length))
-            tensors = [tensor for name, tensor in header.items() if name != "__metadata__"]
-            end = max(tensor["data_offsets"][1] for tensor in tensors)
-            count = sum(math.prod(tensor["shape"]) for tensor in tensors)
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-            raise UserError(f"{path} has no header of safetensors: save the model again") from error
-    if end != size - 8 - length:
-        raise UserError(f"{path} has {size:,} bytes, {8 + length + end:,} were expected: save the model again")
-    return count
+    return sum(math.prod(shape) for path in paths for shape in read_header(path).values())
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

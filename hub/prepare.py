@@ -40,6 +40,7 @@ def prepare(
     frames_dir: Path | str | None = None,
     regions_dir: Path | str | None = None,
     *,
+    videos_dir: Path | str | None = None,
     repo_id: str = "tiktalkcoref",
     check_pictures: bool = True,
     facts: dict[str, Any] | None = None,
@@ -50,6 +51,7 @@ def prepare(
         files: the corpus.
         output_dir: becomes `<config>/<split>-00000-of-00001.parquet` (more parts for many pictures) and `README.md`.
         frames_dir, regions_dir: pictures found there are embedded in the Parquet files; missing ones are null.
+        videos_dir: folder of `<doc_key>.mp4`; `video_path` names those that are there.
         repo_id: the name that the card's examples load.
         check_pictures: whether each picture is opened and decoded first (see `survey`).
         facts: what `survey` said of the same files, if it has been asked already.
@@ -63,7 +65,7 @@ def prepare(
         OSError: the folder cannot be written (a disk that is full); nothing is left of it.
     """
     if facts is None:
-        facts = survey(files, frames_dir, regions_dir, check_pictures)
+        facts = survey(files, frames_dir, regions_dir, check_pictures, videos_dir)
     infos: dict[str, DatasetInfo] = {}
     with atomic_folder(output_dir, owned=OWNED) as folder, tempfile.TemporaryDirectory() as cache:
         # A kind of video of which there is no dialogue has no config: `load_dataset` could not open it.
@@ -77,6 +79,7 @@ def prepare(
                 titles=str(files.titles),
                 frames_dir=None if frames_dir is None else str(frames_dir),
                 regions_dir=None if regions_dir is None else str(regions_dir),
+                videos_dir=None if videos_dir is None else str(videos_dir),
             )
             infos[config] = _write_config(builder, folder / config, folder / "build")
         shutil.rmtree(folder / "build")
@@ -89,6 +92,7 @@ def survey(
     frames_dir: Path | str | None = None,
     regions_dir: Path | str | None = None,
     check_pictures: bool = True,
+    videos_dir: Path | str | None = None,
 ) -> dict[str, Any]:
     """What the card tells of the corpus beyond its rows: counts, pictures, defects; one pass over all records.
 
@@ -111,7 +115,7 @@ def survey(
                         owners.setdefault(box[kind], record["doc_key"])
             yield record
 
-    counts = measure(counted())
+    counts = measure(counted(), videos_dir)
     if check_pictures:
         _refuse_broken(owners)
     return {

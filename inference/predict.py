@@ -18,11 +18,13 @@ from tiktalkcoref.files.errors import UserError
 from tiktalkcoref.files.progress import track
 from tiktalkcoref.modeling.pipeline_tiktalkcoref import TikTalkCorefPipeline
 
+from .videos import spans, track_dialogues, write_crops
+
 
 def read_dialogues(path: Path) -> list[Dialogue]:
     """Dialogues of a file: one JSON object, a JSON list, or one object a line.
 
-    Pictures are paths, relative to the file's folder.
+    Pictures and videos are paths, relative to the file's folder.
 
     Raises:
         ValueError: not JSON, or not dialogues; names file and line.
@@ -43,6 +45,8 @@ def read_dialogues(path: Path) -> list[Dialogue]:
     for number, dialogue in enumerate(found, 1):
         if not isinstance(dialogue, dict):
             raise UserError(f"{path}, dialogue {number}: found {type(dialogue).__name__}, expected {EXAMPLE}")
+        if isinstance(dialogue.get("video"), str) and "://" not in dialogue["video"]:
+            dialogue["video"] = str(path.parent / dialogue["video"])
         for key in ("regions", "frames"):
             if isinstance(dialogue.get(key), list):
                 dialogue[key] = [path.parent / name if isinstance(name, str) else name for name in dialogue[key]]
@@ -54,11 +58,22 @@ def dataset_dialogues(dataset: str, config: str, split: str) -> list[Dialogue]:
     return without_labels(load_dialogues(dataset, config, split))
 
 
-def predict(model: str | Path, dialogues: Sequence[Dialogue], batch_size: int = 32) -> list[dict[str, Any]]:
-    """The pipeline's results (see `TikTalkCorefPipeline`), in the order of the dialogues."""
+def predict(
+    model: str | Path, dialogues: Sequence[Dialogue], batch_size: int = 32, weights: Path | None = None
+) -> list[dict[str, Any]]:
+    """The pipeline's results (see `TikTalkCorefPipeline`), in the order of the dialogues.
+
+    Args:
+        model: folder or Hub id.
+        dialogues: as the pipeline takes them; the persons of a `video` are found first.
+        batch_size: dialogues read at once.
+        weights: folder with the weights of the tracker's networks; None: the Hub's.
+    """
     check_batch_size(batch_size)
     network, processor = load_model(model)
     pipeline = TikTalkCorefPipeline(model=network, processor=processor, device=network.device)
+    if any(dialogue.get("video") is not None for dialogue in dialogues):
+        pipeline.videos.track = track_dialogues(dialogues, weights).__getitem__
     stream: Iterable[Dialogue] = iter(list(dialogues))
     results: Any = pipeline(stream, batch_size=batch_size)
     return list(track(results, "predicting", len(dialogues)))
@@ -70,10 +85,14 @@ def main(
     output: Path | None = None,
     batch_size: int = 32,
     console: Console | None = None,
+    weights: Path | None = None,
 ) -> list[dict[str, Any]]:
-    """Predict; print each dialogue coloured, or with `output` write one JSON object a line."""
+    """Predict; print each dialogue coloured, or with `output` write one JSON object a line.
+
+    Where dialogues have videos, the folder `<output's stem>_video` gets the persons' crops and `report.html`.
+    """
     if output is None:
-        results = predict(model, dialogues, batch_size)
+        results = predict(model, dialogues, batch_size, weights)
         console = console or Console(soft_wrap=True, highlight=False)
         for dialogue, result in zip(dialogues, results, strict=True):
             for line in render(dialogue, result):
@@ -81,7 +100,10 @@ def main(
         return results
     # opened first: an output that cannot be written is told before the work
     with atomic_file(output) as temporary, temporary.open("w", encoding="utf-8") as file:
-        results = predict(model, dialogues, batch_size)
+        results = predict(model, dialogues, batch_size, weights)
+        if any("entities" in result for result in results):
+            folder = output.parent / f"{output.stem}_video"
+            results = write_crops(results, [_texts(dialogue) for dialogue in dialogues], folder)
         for dialogue, result in zip(dialogues, results, strict=True):
             key = {"doc_key": dialogue["doc_key"]} if dialogue.get("doc_key") else {}
             file.write(json.dumps(key | {"sentences": _texts(dialogue)} | result, ensure_ascii=False) + "\n")
@@ -102,9 +124,22 @@ def render(dialogue: Dialogue, result: dict[str, Any]) -> Iterator[Text]:
         line = Text(f"{number + 1}  {names}", style=cluster_style(number))
         if "region_scores" in cluster:
             region, score = cluster["region"], cluster["region_score"]
-            line.append(f"  {'no region' if region is None else f'region {region}'} ({score:.2f})", style="dim")
+            line.append(f"  {_region_name(region, result)} ({score:.2f})", style="dim")
         yield line
     yield Text()
+
+
+def _region_name(region: int | None, result: dict[str, Any]) -> str:
+    """`region 1`; of a video `person 1, 0.0–2.4 s`."""
+    kind = "person" if "entities" in result else "region"
+    if region is None:
+        return f"no {kind}"
+    times = (
+        ", ".join(f"{start:.1f}–{end:.1f} s" for start, end in spans(result["entities"][region]))
+        if kind == "person"
+        else ""
+    )
+    return f"{kind} {region}{times and f', {times}'}"
 
 
 def _texts(dialogue: Dialogue) -> list[str]:

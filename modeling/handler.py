@@ -11,6 +11,9 @@ URLs) of PNG, JPEG, WebP, GIF or BMP files:
 
     handler({"inputs": {"sentences": ["…", "…"], "speakers": ["A", "B"], "title": "…", "regions": ["iVBORw0…"]}})
 
+A video, base64 too, may stand in the place of pictures: `"video": "AAAAIGZ0eXB…"`. The persons in it are the regions,
+and the result's `entities` say when and where each is to be seen; `crop` is a PNG as base64 string.
+
 Addresses and paths are never fetched or opened. A request that cannot be answered raises `BadRequestError`, whose
 message the serving toolkit returns as {"error": message} with status 400.
 """
@@ -19,6 +22,8 @@ import base64
 import binascii
 import io
 import logging
+import os
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -33,9 +38,11 @@ MAX_TITLE = 1_000  # characters
 MAX_PICTURES = 64
 MAX_PICTURE_BYTES = 10_000_000  # of one decoded file
 MAX_PIXELS = 64_000_000  # of all pictures together: 200 MB once they are decoded
+MAX_VIDEO_BYTES = 20_000_000
+VIDEO = {"max_seconds": 180.0, "max_pixels": 1920 * 1088}  # a longer or larger one would keep others waiting
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 TEXT_KEYS = ("sentences", "speakers", "title")
-KEYS = (*TEXT_KEYS, "regions", "frames", "boxes", "clusters", "mentions")
+KEYS = (*TEXT_KEYS, "regions", "frames", "boxes", "video", "clusters", "mentions")
 REQUEST_KEYS = ("inputs", "parameters", "options")  # what the widget and the clients send
 
 
@@ -54,6 +61,7 @@ class EndpointHandler:
         # the task is this model's own, which transformers' overloads do not list; the device is whatever there is
         start: Any = pipeline
         self.pipeline = start("multimodal-coreference", model=str(path), trust_remote_code=True)
+        self.pipeline.videos.options.update(VIDEO)
         self.lock = threading.Lock()  # requests wait their turn: memory does not grow with their number
 
     def __call__(self, data: Any) -> list[dict[str, Any]] | dict[str, Any]:
@@ -84,7 +92,23 @@ class EndpointHandler:
 
     def _resolve(self, dialogue: dict[str, Any]) -> dict[str, Any]:
         with self.lock:  # pictures are decoded here too: those of one request at a time
+            if "video" in dialogue:
+                return self._watch(dialogue)
             return self.pipeline(_read_pictures(dialogue))
+
+    def _watch(self, dialogue: dict[str, Any]) -> dict[str, Any]:
+        """With a video: it lies in a temporary folder while it is read."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "video")
+            with open(path, "wb") as file:
+                file.write(_decode(dialogue["video"], "inputs.video", MAX_VIDEO_BYTES, "video"))
+            try:
+                result = self.pipeline(_read_pictures({**dialogue, "video": path}))
+            except ValueError as error:
+                raise BadRequestError(" ".join(str(error).replace(path, "inputs.video").split())) from None
+        for entity in result["entities"]:
+            entity["crop"] = _encode(entity["crop"])
+        return result
 
     def _colour(self, text: str) -> list[dict[str, Any]]:
         sentences, starts = _read_lines(text)
@@ -190,22 +214,33 @@ def _listed(pictures: Sequence[Any], where: str) -> Iterator[tuple[str, int, Any
 
 def _open_picture(picture: Any, where: str) -> Image.Image:
     """The picture in a base64 string, its header read but not its pixels."""
-    if not isinstance(picture, str):
-        raise BadRequestError(f"{where}: found {_type(picture)}, expected the picture's file as a base64 string")
-    if picture.startswith("data:"):
-        picture = picture.partition(",")[2]
-    elif "://" in picture[:32]:
-        raise BadRequestError(f"{where}: found an address; addresses are not fetched, send the file as a base64 string")
-    if len(picture) > MAX_PICTURE_BYTES * 4 // 3 + 4:
-        raise BadRequestError(f"{where}: the file is larger than {MAX_PICTURE_BYTES:,} bytes; scale the picture down")
-    try:
-        content = base64.b64decode("".join(picture.split()), validate=True)
-    except (binascii.Error, ValueError):
-        raise BadRequestError(f"{where}: not base64; send the bytes of the picture's file, base64-encoded") from None
+    content = _decode(picture, where, MAX_PICTURE_BYTES, "picture")
     try:
         return Image.open(io.BytesIO(content), formats=FORMATS)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError):
         raise BadRequestError(f"{where}: no picture that can be read; expected one of {', '.join(FORMATS)}") from None
+
+
+def _decode(text: Any, where: str, limit: int, kind: str) -> bytes:
+    """The bytes of a file in a base64 string or data URL."""
+    if not isinstance(text, str):
+        raise BadRequestError(f"{where}: found {_type(text)}, expected the {kind}'s file as a base64 string")
+    if text.startswith("data:"):
+        text = text.partition(",")[2]
+    elif "://" in text[:32]:
+        raise BadRequestError(f"{where}: found an address; addresses are not fetched, send the file as a base64 string")
+    if len(text) > limit * 4 // 3 + 4:
+        raise BadRequestError(f"{where}: the file is larger than {limit:,} bytes; scale the {kind} down")
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise BadRequestError(f"{where}: not base64; send the bytes of the {kind}'s file, base64-encoded") from None
+
+
+def _encode(picture: Image.Image) -> str:
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
 
 
 def _check_text(text: str, where: str, limit: int) -> None:

@@ -13,6 +13,11 @@ holds for token lists too, whose tokens are joined without spaces. `region` is a
 boxes), None where the cluster has no visual counterpart; `region_score` is the probability of that decision;
 `region_scores` are those of all regions, and what they lack to 1 is the probability of none. A dialogue without
 pictures gives no region keys, but `"text_only": True` beside `"clusters"`.
+
+A dialogue may have a `video` (a path, or a folder of frames) in the place of `regions`: the persons in it are the
+regions, and the result names them beside the clusters, `"entities": [{"id": 0, "tracks": [{"shot", "times" [s],
+"frames", "boxes" [[x1, y1, x2, y2] px], "scores"}], "crop": image, "frame", "time", "box"}]`; `region` is an index into
+them. `pipeline.videos.options` says how they are looked for.
 """
 
 import itertools
@@ -25,6 +30,7 @@ from transformers import Pipeline
 
 from .batch_tiktalkcoref import DialogueBatch
 from .inputs_tiktalkcoref import DialogueError
+from .video_tiktalkcoref import VideoReader
 
 POOL_BATCHES = 16  # of a stream, this many batches are read ahead, so that each batch holds dialogues of one length
 GIVEN = ("clusters", "mentions")
@@ -58,6 +64,7 @@ class TikTalkCorefPipeline(Pipeline):
         super().__init__(*args, **kwargs)
         if self.processor is None:
             raise ValueError("this pipeline needs a processor: give processor=TikTalkCorefProcessor.from_config(...).")
+        self.videos = VideoReader()
 
     def __call__(  # type: ignore[override]  # what transformers leaves open is named here
         self,
@@ -113,13 +120,16 @@ class TikTalkCorefPipeline(Pipeline):
 
     def _resolve(self, named: Sequence[tuple[str, Mapping]], batch_size: int) -> list[dict[str, Any]]:
         """Results of (name, dialogue) pairs, in their order; each batch holds one kind and like lengths."""
+        read = [self.videos.read(dialogue, name) for name, dialogue in named]
+        named = [(name, dialogue) for (name, _), (dialogue, _) in zip(named, read, strict=True)]
         order = sorted(range(len(named)), key=lambda i: _batch_key(named[i][1]))
         results: list[dict[str, Any]] = [{}] * len(named)
         for _, kind in itertools.groupby(order, key=lambda i: _batch_key(named[i][1])[0]):
             while batch := list(itertools.islice(kind, batch_size)):
                 resolved = self.run_single([named[i] for i in batch], {}, {}, {})
                 for i, result in zip(batch, resolved, strict=True):
-                    results[i] = result
+                    entities = read[i][1]
+                    results[i] = result if entities is None else {**result, "entities": entities}
         return results
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:

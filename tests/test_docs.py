@@ -16,6 +16,8 @@ FENCE = re.compile(r"^```(python|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NOT_RUN = {
     "make demo": "the demo and the tests themselves",
     "pip install .": "tested by installing the wheel",
+    "tiktalkcoref track": "needs the weights of the face networks",
+    'weights="weights"': "likewise",
 }
 
 
@@ -28,10 +30,10 @@ def snippets() -> list:
 
 
 @pytest.fixture
-def workplace(tmp_path, sample_corpus, sample_dataset, tiny_model_folder, monkeypatch) -> Path:
+def workplace(tmp_path, sample_corpus, dataset, tiny_model_folder, monkeypatch) -> Path:
     """A folder as the pages suppose it: `corpus`, `tiktalkcoref` (as `prepare` writes it), `model`."""
     shutil.copytree(sample_corpus, tmp_path / "corpus")
-    shutil.copytree(sample_dataset, tmp_path / "tiktalkcoref")
+    shutil.copytree(dataset, tmp_path / "tiktalkcoref")
     shutil.copytree(tiny_model_folder, tmp_path / "model")
     return tmp_path
 

@@ -31,7 +31,7 @@ def test_control_characters_are_spelled_out(text: str, shown: str) -> None:
 
 def test_nothing_that_is_printed_is_obeyed() -> None:
     file = io.StringIO()
-    terminal = Terminal(file=file, force_terminal=True, width=80)
+    terminal = Terminal(file=file, force_terminal=True, width=80, highlight=False, color_system="standard")
     table = Table(title=Text(CLIPBOARD))
     table.add_column(Text(CLIPBOARD))
     table.add_row(Text(CLIPBOARD, style="red"))

@@ -19,7 +19,7 @@ from tiktalkcoref.corpus.files import find_files
 from tiktalkcoref.corpus.prepared import check_parquet
 from tiktalkcoref.corpus.problems import CorpusError
 from tiktalkcoref.evaluation.dialogues import load_dialogues
-from tiktalkcoref.hub.prepare import CONFIGS, prepare
+from tiktalkcoref.hub.prepare import CONFIGS, prepare, survey
 from tiktalkcoref.tiktalkcoref_dataset import TikTalkCoref
 
 # As a user would write it, in the folder's parent; prints the rows so that they can be compared.
@@ -308,3 +308,28 @@ def test_a_cut_copy_of_the_published_corpus_says_so(upstream: Path, tmp_path: Pa
     assert "this copy was not prepared from the published files: it has 1,011 dialogues" in text
     assert text.count("@inproceedings{li-etal-2025-tiktalkcoref,") == 1
     assert "Multimodal Coreference Resolution for {C}hinese Social Media Dialogues" in text
+
+
+def test_videos(tmp_path, sample_corpus):
+    """`video_path` names the videos that are there, in every config that has it; their minutes are counted."""
+    pytest.importorskip("av")
+    import numpy as np
+    from tracking_videos import write_video
+
+    from tiktalkcoref.corpus.reading import read_corpus
+
+    files = find_files(sample_corpus)
+    keys = [record["doc_key"] for record in read_corpus(files)][:2]
+    for key in keys:
+        (tmp_path / "videos").mkdir(exist_ok=True)
+        write_video(tmp_path / "videos" / f"{key}.mp4", [np.zeros((32, 32, 3), np.uint8)] * 50)
+    facts = survey(files, videos_dir=tmp_path / "videos")
+    assert facts["counts"]["all", "all"].videos == 2
+    assert facts["counts"]["all", "all"].seconds == 4
+    folder = prepare(files, tmp_path / "out", videos_dir=tmp_path / "videos", facts=facts)
+    for config in ("all", "visual"):
+        rows = [row for split in datasets.load_dataset(str(folder), config).values() for row in split]
+        named = {row["doc_key"]: row["video_path"] for row in rows if row["video_path"] is not None}
+        assert named == {key: str(tmp_path / "videos" / f"{key}.mp4") for key in keys}
+    with pytest.raises(FileNotFoundError, match=r"a folder with the videos <doc_key>\.mp4 was expected"):
+        prepare(files, tmp_path / "other", videos_dir=tmp_path / "nowhere")

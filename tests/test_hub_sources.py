@@ -34,7 +34,7 @@ MODELS = {
     "weights cut short": (lambda f: cut(f / "model.safetensors", 3000), "model.safetensors"),
     "weights cut by one byte": (
         lambda f: cut(f / "model.safetensors", (f / "model.safetensors").stat().st_size - 1),
-        "were expected: save the model again",
+        "the header describes",
     ),
     "weights empty": (lambda f: cut(f / "model.safetensors", 0), "lacks model.safetensors"),
     "a pointer": (
@@ -43,11 +43,11 @@ MODELS = {
     ),
     "a header too large": (
         lambda f: (f / "model.safetensors").write_bytes((2**62).to_bytes(8, "little") + b"{}"),
-        "cut short, or no safetensors",
+        "cut short or no safetensors",
     ),
     "a header of something else": (
         lambda f: (f / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"[]" + b"0" * 9),
-        "has no header of safetensors",
+        "the header is damaged",
     ),
     "a shard missing": (
         lambda f: (f / "model.safetensors.index.json").write_text('{"weight_map": {"x": "model-00001-of-00002"}}'),
