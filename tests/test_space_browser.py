@@ -7,10 +7,15 @@ the npm package axe-core.
 import json
 import os
 import shutil
+import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from space_serving import serving
+from tracking_scenes import cast_of, two_persons
+from tracking_videos import render, write_video
 
 from tiktalkcoref.space.examples import make_examples
 from tiktalkcoref.space.inputs import read_chat
@@ -241,6 +246,67 @@ def test_the_keyboard_is_enough(open_page):
     assert "ttc-on" in page.get_attribute("#result button[data-c='1']", "class")
     second = [mention["text"] for mention in result["clusters"][1]["mentions"]]
     assert page.inner_text("#result .ttc-detail h3 span:last-child") in second
+
+
+@pytest.fixture(scope="module")
+def clip(shared, tmp_path_factory) -> Path:
+    """Ten seconds of 720p: two persons side by side, one alone, both again."""
+    pytest.importorskip("av", reason="needs the extra tracking")
+    shots = [replace(shot, seconds=10 / 3) for shot in two_persons(cast_of(shared / "faces"))]
+    return write_video(tmp_path_factory.mktemp("clip") / "clip.mp4", render(shots)[0])
+
+
+def test_a_video_shows_its_persons_on_a_timeline(open_page, clip, tmp_path):
+    page = open_page()
+    page.click("#tab-video-button")
+    for n in range(2):  # the first time loads the networks
+        fill(page, "chat", "甲：那个男生笑起来真好看\n乙：我也喜欢他" + "！" * n)
+        page.set_input_files("#video input[type=file]", str(clip))
+        page.wait_for_function("() => document.querySelector('#video').innerText.includes('clip')")
+        started = time.perf_counter()
+        run(page)
+        page.wait_for_function("() => /Detecting/.test(document.querySelector('#status').innerText)")
+        page.wait_for_selector("#result .ttc-timeline", timeout=60_000)
+        print(f"10 s of 720p: {time.perf_counter() - started:.1f} s")
+        result = answered(page)
+        assert len(result["entities"]) == 2
+        assert len(result["clusters"][0]["region_scores"]) == 2
+        rows = page.locator("#result .ttc-timeline .ttc-row")
+        assert [rows.nth(i).locator(".ttc-track span").count() for i in range(2)] == [
+            len(entity["tracks"]) for entity in result["entities"]
+        ]
+        page.click("#clear")
+    (tmp_path / "words.mp4").write_text("no video at all")
+    for path, reason in (
+        (tmp_path / "words.mp4", "cannot be used"),
+        (_long(tmp_path / "long.mp4"), "more than the limit"),
+    ):
+        fill(page, "chat", "他真好看")
+        page.set_input_files("#video input[type=file]", str(path))
+        page.wait_for_function("name => document.querySelector('#video').innerText.includes(name)", arg=path.stem)
+        run(page)
+        assert reason in refused(page, "video")
+        page.click("#clear")
+
+
+def test_a_run_can_be_stopped(open_page, clip):
+    page = open_page()
+    page.click("#tab-video-button")
+    fill(page, "chat", "他真好看")
+    page.set_input_files("#video input[type=file]", str(clip))
+    page.wait_for_function("() => document.querySelector('#video').innerText.includes('clip')")
+    run(page)
+    page.wait_for_function("() => /Detecting/.test(document.querySelector('#status').innerText)")
+    page.click("#stop")
+    page.wait_for_function("() => document.querySelector('#status').innerText.includes('Stopped')")
+    page.click("[data-example=two-people]")  # the next one does not wait for the video's end
+    answered(page)
+    assert page.locator("#result .ttc-timeline").count() == 0
+
+
+def _long(path: Path) -> Path:
+    """More seconds than the limit, two small pictures a second."""
+    return write_video(path, [np.zeros((64, 64, 3), np.uint8)] * 130, rate=2)
 
 
 def test_a_model_that_cannot_be_loaded_is_told_on_the_page(browser, tmp_path):
