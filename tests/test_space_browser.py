@@ -4,9 +4,13 @@ TIKTALKCOREF_SAMPLE_MODEL names a model of the recipe `sample` that is there alr
 the npm package axe-core.
 """
 
+import contextlib
 import json
 import os
 import shutil
+import socket
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -304,6 +308,20 @@ def test_a_run_can_be_stopped(open_page, clip):
     assert page.locator("#result .ttc-timeline").count() == 0
 
 
+def test_who_waits_sees_the_place_in_the_queue(open_page, clip):
+    first, second = open_page(), open_page()
+    first.click("#tab-video-button")
+    fill(first, "chat", "他真好看")
+    first.set_input_files("#video input[type=file]", str(clip))
+    first.wait_for_function("() => document.querySelector('#video').innerText.includes('clip')")
+    run(first)
+    first.wait_for_function("() => /Detecting/.test(document.querySelector('#status').innerText)")
+    second.click("[data-example=two-people]")
+    second.wait_for_function("() => /queue: 1.1/.test(document.querySelector('#status').innerText)")
+    first.click("#stop")
+    answered(second)
+
+
 def _long(path: Path) -> Path:
     """More seconds than the limit, two small pictures a second."""
     return write_video(path, [np.zeros((64, 64, 3), np.uint8)] * 130, rate=2)
@@ -319,3 +337,25 @@ def test_a_model_that_cannot_be_loaded_is_told_on_the_page(browser, tmp_path):
         page.click("#run")
         page.wait_for_function("() => document.querySelector('#status').innerText.includes('could not be loaded')")
         page.close()
+
+
+def test_the_page_of_the_metric_scores_its_example(browser, tmp_path):
+    code = "from tiktalkcoref.evaluate_metric import app; app.build().launch(server_port={}, quiet=True)"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = os.environ | {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HOME": str(tmp_path)}
+    process = subprocess.Popen([sys.executable, "-c", code.format(port)], env=environment, cwd=tmp_path)
+    try:
+        page = browser.new_page()
+        for _ in range(240):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.5)
+        page.goto(f"http://127.0.0.1:{port}")
+        page.click("button:has-text('Score')")
+        page.wait_for_function("() => document.body.innerText.includes('conll_f1')")
+        page.close()
+    finally:
+        process.terminate()
+        process.wait(30)
