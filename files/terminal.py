@@ -27,6 +27,11 @@ class Terminal(Console):
             yield Segment(text if control else printable(text), style, control)
 
 
+def say(text: str, err: bool = False) -> None:
+    """Print a line, its control characters shown."""
+    print(printable(text), file=sys.stderr if err else sys.stdout)
+
+
 def counted(number: int, noun: str) -> str:
     """`1 warning`, `2 warnings`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,6 +1,7 @@
 """`tiktalkcoref track`: the folder it writes, all of it or nothing; with a detector of coloured discs."""
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -186,7 +187,6 @@ def test_killed_half_way_leaves_nothing_and_finishes_later(tmp_path: Path) -> No
     (tmp_path / "program.py").write_text(program)
     command = [sys.executable, str(tmp_path / "program.py")]
     paths = [str(Path(__file__).parent), str(Path(__file__).parents[2]), *sys.path]
-    import os
 
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     died = subprocess.run([*command, "die"], cwd=tmp_path, env=environment, capture_output=True, text=True)
@@ -210,3 +210,32 @@ def test_a_file_of_another_kind_is_refused(content: str, tmp_path: Path) -> None
 
 def test_fast_is_the_same_for_less_work() -> None:
     assert Settings().fast() == replace(Settings(), detection_side=640)
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_length(clip: Path, tmp_path: Path) -> None:
+    """Four seconds, repeated to one and to ten minutes; the peak of a process of its own each."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+    from bench_tracking import loop
+
+    program = textwrap.dedent("""
+        import sys
+        from bench_tracking import peak_mib
+        from tracking_fakes import ColourEmbedder, DiscHeads
+        from tiktalkcoref.tracking.tracker import VideoTracker
+
+        found = VideoTracker(heads=DiscHeads(), embedder=ColourEmbedder())(sys.argv[1])
+        print(peak_mib(), len(found.entities), len(found.samples))
+    """)
+    root = Path(__file__).parents[1]
+    paths = [str(root / "tests"), str(root / "benchmarks"), str(root.parent), *sys.path]
+    peaks = {}
+    for minutes in (1, 10):
+        video = loop(clip, tmp_path / f"{minutes}.mp4", 60 * minutes)
+        command = [sys.executable, "-c", program, str(video)]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        peaks[minutes], persons, samples = map(int, done.stdout.split())
+        assert (persons, samples) == (2, 300 * minutes)
+    assert peaks[10] <= 1.15 * peaks[1], peaks
