@@ -1,7 +1,7 @@
 """The model behind the page: the pipeline that the command line and the handler use, one request at a time."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,3 @@ class Engine:
 def candidates(dialogue: Mapping[str, Any]) -> list[Image.Image]:
     """The first picture of each candidate of a dialogue, as the pipeline numbers them."""
     return [pictures[0] for pictures in read_regions(dialogue)]
-
-
-def entity_json(entities: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Visual entities without their pictures, for JSON."""
-    return [{key: value for key, value in entity.items() if key not in ("crop", "crops")} for entity in entities]

@@ -24,6 +24,7 @@ class Example:
     title: str
     frame: Path | None = None
     boxes: list[list[int]] = field(default_factory=list)
+    links: dict[tuple[str, ...], int] = field(default_factory=dict)  # the right answer: mentions -> box
 
     def boxes_text(self) -> str:
         """The boxes as the page takes them."""
@@ -87,7 +88,13 @@ def _example(name: str, label: tuple[str, str], record: dict[str, Any], folder: 
     frame = folder / f"example-{name}.jpg"
     _picture(visuals[0]).save(frame, quality=90)
     boxes = [list(visual["bbox"]) for visual in visuals]
-    return Example(name, label, _chat(record), record["video_title"], frame, boxes)
+    heads = {visual["box_labels"]: number for number, visual in enumerate(visuals)}
+    links = {
+        tuple(mentions): heads[label]
+        for mentions, label in zip(record["clusters_str"], record["entity_labels"], strict=True)
+        if label in heads
+    }
+    return Example(name, label, _chat(record), record["video_title"], frame, boxes, links)
 
 
 def _picture(visual: dict[str, Any]) -> Image.Image:

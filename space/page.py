@@ -94,7 +94,7 @@ class _Page:
     def __init__(self, engine: Engine | None, problem: str, examples: dict[str, Example], uploads: Uploads) -> None:
         self.engine, self.problem, self.examples, self.uploads = engine, problem, examples, uploads
         self.labels: list[tuple[Any, dict[str, Callable[[str], str]]]] = []  # component; property -> text by language
-        with gr.Blocks(title="TikTalkCoref", delete_cache=(60, KEPT_SECONDS), fill_width=False) as self.blocks:
+        with gr.Blocks(title="TikTalkCoref", delete_cache=(60, KEPT_SECONDS), fill_width=True) as self.blocks:
             self._lay_out()
             self._connect()
 
@@ -170,7 +170,7 @@ class _Page:
         labelled = [component for component, _ in self.labels]
         running: dict[str, Any] = {
             "fn": self._run, "inputs": [*fields, self.example, self.language], "outputs": shown,
-            "api_visibility": "private", "concurrency_id": "model", "show_progress": "minimal",
+            "api_visibility": "private", "concurrency_id": "model", "show_progress": "full",
             "show_progress_on": self.status,
         }  # fmt: skip
         runs = [self.run.click(**running)]

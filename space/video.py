@@ -1,5 +1,7 @@
 """A visitor's video to its visual entities, by the tracking room; told as it goes, ended when nobody waits any more."""
 
+import base64
+import io
 import os
 import queue
 import threading
@@ -12,7 +14,6 @@ from PIL import Image
 
 from .inputs import LIMITS, InputError
 
-CROPS = 4  # pictures of a person that the model looks at
 MAX_PIXELS = 1920 * 1088  # of one picture of the video
 
 
@@ -21,7 +22,7 @@ class People:
     """Who is to be seen in a video.
 
     Attributes:
-        entities: as the pipeline's result has them, without pictures.
+        entities: as the pipeline's result has them; `crop` is a PNG as base64 string.
         crops: pictures of each.
         seconds: how long the video is.
     """
@@ -79,7 +80,7 @@ def _work(path: str, steps: "queue.Queue[Any]", stop: threading.Event) -> None:
 
 
 def _track(path: str, steps: "queue.Queue[Any]", stop: threading.Event) -> People:
-    from tiktalkcoref.tracking.entities import entity_dict
+    from tiktalkcoref.tracking import candidates
     from tiktalkcoref.tracking.video import Video
 
     video = Video(path, MAX_PIXELS, max_seconds=3600)
@@ -96,15 +97,15 @@ def _track(path: str, steps: "queue.Queue[Any]", stop: threading.Event) -> Peopl
     found = _tracker()(video, tell)
     if not found.entities:
         raise InputError("video", "no_heads")
-    crops = [
-        [Image.fromarray(crop.picture[:, :, ::-1]) for crop in entity.crops[:CROPS] if crop.picture is not None]
-        for entity in found.entities[: LIMITS.pictures]
-    ]
-    entities = [
-        {key: value for key, value in entity_dict(entity).items() if key not in ("crop", "crops")}
-        for entity in found.entities[: LIMITS.pictures]
-    ]
-    return People(entities, crops, found.seconds)
+    crops, entities = candidates(found)
+    return People([{**entity, "crop": _encode(entity["crop"])} for entity in entities], crops, found.seconds)
+
+
+def _encode(picture: Image.Image) -> str:
+    """A PNG as base64, as the model's handler sends it."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 _lock = threading.Lock()
@@ -119,5 +120,5 @@ def _tracker() -> Any:
     with _lock:
         if not _loaded:
             weights = os.environ.get("TIKTALKCOREF_TRACKING_WEIGHTS")
-            _loaded.append(VideoTracker(Settings().fast(), weights))
+            _loaded.append(VideoTracker(Settings(), weights))
     return _loaded[0]
