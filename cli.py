@@ -344,7 +344,10 @@ def predict(
     actors: Annotated[int, typer.Option(min=1, help="With --engine ray: models at work.")] = 2,
     gpus: Annotated[float, typer.Option(min=0, help="With --engine ray: GPUs an actor, a fraction too.")] = 0,
     precision: Annotated[PrecisionName, typer.Option(help="With --output: of the numbers.")] = PrecisionName.auto,
-    batch_tokens: Annotated[int, typer.Option(min=1, help="With --output: characters read at once.")] = 4096,
+    batch_tokens: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --output: characters read at once; by default what suits the device."),
+    ] = None,
     fail_on_error: Annotated[
         bool, typer.Option("--fail-on-error", help="Exit with 3 where a row has an error.")
     ] = False,

@@ -18,7 +18,7 @@ from tiktalkcoref.files.atomic import atomic_file
 from tiktalkcoref.files.errors import UserError
 from tiktalkcoref.files.progress import track
 
-from .predictor import BATCH_TOKENS, Precision, Predictor
+from .predictor import Precision, Predictor
 from .results import OWN, Format, count_rows, join_files, kept_of, schema_of, write_rows
 from .sources import Shard, Source
 
@@ -32,15 +32,16 @@ class Settings:
 
     model: str
     precision: Precision = "auto"
-    batch_tokens: int = BATCH_TOKENS
+    batch_tokens: int | None = None  # of the device's own choice
     keep: tuple[str, ...] | None = None  # columns of the input; None: doc_key and sentences, where they are there
     format: Format = "parquet"
     shard_rows: int = SHARD_ROWS
 
     def __post_init__(self) -> None:
         for name in ("batch_tokens", "shard_rows"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}: 1 or more expected")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"{name} is {value}: 1 or more expected")
         taken = [name for name in self.keep or () if name in OWN]
         if taken:
             raise UserError(f"keep: {', '.join(taken)} is the name of a column of the result; rename it in the input")

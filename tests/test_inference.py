@@ -12,13 +12,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 from tiktalkcoref.cli import app
 from tiktalkcoref.files.errors import UserError
 from tiktalkcoref.inference.job import Settings, predict_files
-from tiktalkcoref.inference.predictor import plan_batches
+from tiktalkcoref.inference.predictor import Predictor, fast_in_bf16, plan_batches
 from tiktalkcoref.inference.sources import FileSource
 
 WORDS = "我你他她这那个男女生儿子妈妈好看爱吗了的是老师小明王"
@@ -242,3 +243,19 @@ def test_a_dataset_is_read_without_its_labels(dataset, tiny_model_folder, tmp_pa
     found = read_lines(tmp_path / "out.jsonl")
     assert {tuple(row) for row in found} == {("row", "doc_key", "sentences", "clusters", "text_only", "error")}
     assert {row["error"] for row in found} == {None}
+
+
+def test_bf16_is_the_default_only_where_it_is_faster(monkeypatch):
+    found: dict[str, bool] = {"avx512_bf16": True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
+    assert not fast_in_bf16(torch.device("cpu"))
+    found["amx_bf16"] = True
+    assert fast_in_bf16(torch.device("cpu"))
+
+
+def test_bf16_finds_clusters_too(rows, tiny_model_folder):
+    given = read_lines(rows)[:40]
+    exact, short = (Predictor(tiny_model_folder, precision)(given, rows.parent) for precision in ("fp32", "bf16"))
+    assert exact != short
+    counts = [sum(len(answer["clusters"]) for answer in answers) for answers in (exact, short)]
+    assert counts[1] == pytest.approx(counts[0], rel=0.2)
