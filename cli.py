@@ -53,6 +53,23 @@ for _command in COMMANDS:
 BatchSize = Annotated[int, typer.Option(min=1, help="Dialogues read at once; changes no score.")]
 Resamples = Annotated[int, typer.Option(min=0, help="Bootstrap resamples for the intervals; 0 for none.")]
 ConfidenceLevel = Annotated[float, typer.Option(min=0, max=1, help="Of the intervals.")]
+
+
+class EngineName(str, Enum):
+    """What `predict` runs on."""
+
+    local = "local"
+    ray = "ray"
+
+
+class PrecisionName(str, Enum):
+    """In what `predict` computes; auto: in bf16 where this machine is faster in it."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
 ResamplingSeed = Annotated[int, typer.Option(min=0, help="Of the resampling.")]
 
 
@@ -131,31 +148,70 @@ def predict(
         Path | None, typer.Option(help="Instead of pictures: the video, or a folder of its frames.")
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="Of the tracker's networks, as for `track`.")] = None,
-    input_file: Annotated[
-        Path | None, typer.Option("--input", help="Instead: JSON or JSON lines of dialogues.")
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Option("--input", help="Instead: files of JSON, JSON lines or Parquet, or folders of them. Repeat it."),
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="Instead: a dataset, as for `train`.")] = None,
     config: Annotated[CorpusPart, typer.Option(help="With --dataset: which dialogues.")] = CorpusPart.all,
     split: Annotated[str, typer.Option(help="With --dataset: which split.")] = "test",
-    output: Annotated[Path | None, typer.Option(help="Write JSON lines here instead of printing.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write here instead of printing: a .jsonl or .parquet file, or a folder.")
+    ] = None,
     batch_size: BatchSize = 32,
+    keep: Annotated[str, typer.Option(help="With --output: columns of the input, as a,b.")] = "doc_key,sentences",
+    engine: Annotated[EngineName, typer.Option(help="With --output: this process, or Ray actors.")] = EngineName.local,
+    address: Annotated[str | None, typer.Option(help="Of a Ray cluster; without it one is started here.")] = None,
+    actors: Annotated[int, typer.Option(min=1, help="With --engine ray: models at work.")] = 2,
+    gpus: Annotated[float, typer.Option(min=0, help="With --engine ray: GPUs an actor, a fraction too.")] = 0,
+    precision: Annotated[PrecisionName, typer.Option(help="With --output: of the numbers.")] = PrecisionName.auto,
+    batch_tokens: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --output: characters read at once; by default what suits the device."),
+    ] = None,
+    fail_on_error: Annotated[
+        bool, typer.Option("--fail-on-error", help="Exit with 3 where a row has an error.")
+    ] = False,
 ) -> None:
-    """Find who is meant: `tiktalkcoref predict --model M 这个男生认识她吗 可以`. Pictures are optional."""
+    """Find who is meant: `tiktalkcoref predict --model M 这个男生认识她吗 可以`. Pictures are optional.
+
+    From files or a dataset into --output, any number of dialogues: a row out for each row in, those that cannot be
+    read with a message in `error`; a run that was stopped goes on where it was.
+    """
     need_model()
     from tiktalkcoref.inference.predict import dataset_dialogues, main, read_dialogues
 
-    if sum(map(bool, (sentences, input_file, dataset))) != 1:
+    if sum(map(bool, (sentences, inputs, dataset))) != 1:
         raise UserError("nothing (or too much) to read: give the utterances as arguments, or --input, or --dataset")
     if video and not sentences:
         raise UserError("--video goes with utterances as arguments; in --input, a dialogue names its own as `video`")
+    if output is not None and not sentences:
+        from tiktalkcoref.inference.job import Settings, predict_files, run_local
+        from tiktalkcoref.inference.sources import DatasetSource, FileSource
+
+        columns = None if keep == "doc_key,sentences" else tuple(filter(None, keep.split(",")))
+        source = DatasetSource(dataset, config.value, split) if dataset else FileSource(inputs or [], columns or ())
+        settings = Settings(
+            model, precision.value, batch_tokens, columns,
+            "jsonl" if output.suffix and output.suffix != ".parquet" else "parquet",
+        )  # fmt: skip
+        run = run_local
+        if engine == EngineName.ray:
+            from tiktalkcoref.inference.ray_engine import RayEngine
+
+            run = RayEngine(address, actors, gpus)
+        summary = predict_files(source, output, settings, run)
+        say(f"wrote {counted(summary['rows'], 'row')}, {counted(summary['errors'], 'error')}, to {output}")
+        if summary["errors"] and fail_on_error:
+            raise typer.Exit(3)
+        return
     if sentences:
         spoken = {"sentences": sentences, "speakers": speaker, "title": title, "regions": region, "video": video}
         dialogues = [{key: value for key, value in spoken.items() if value}]
     elif dataset:
         dialogues = dataset_dialogues(dataset, config.value, split)
     else:
-        assert input_file is not None
-        dialogues = read_dialogues(input_file)
+        dialogues = [dialogue for path in inputs or () for dialogue in read_dialogues(path)]
     main(model, dialogues, output, batch_size, weights=weights)
 
 

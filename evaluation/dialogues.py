@@ -54,12 +54,12 @@ def load_dialogues(dataset: str, config: str, split: str, fold: str | None = Non
 def load_rows(dataset: str, config: str, split: str, fold: str | None = None) -> Iterator[dict[str, Any]]:
     """The rows behind `load_dialogues`, pictures still encoded."""
     if fold is None:
-        yield from _open(dataset, config, split)
+        yield from open_split(dataset, config, split)
         return
-    parts = {name: _open(dataset, "all", name) for name in SPLITS}
+    parts = {name: open_split(dataset, "all", name) for name in SPLITS}
     chosen = split_fold([key for rows in parts.values() for key in rows["doc_key"]], fold)[split]
     if config != "all":
-        chosen &= {key for name in SPLITS for key in _open(dataset, config, name)["doc_key"]}
+        chosen &= {key for name in SPLITS for key in open_split(dataset, config, name)["doc_key"]}
     yield from (row for rows in parts.values() for row in rows if row["doc_key"] in chosen)
 
 
@@ -80,8 +80,12 @@ def cache_folder() -> Path:
     return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tiktalkcoref"
 
 
-def _open(dataset: str, config: str, split: str) -> datasets.Dataset:
-    """One split with its pictures still encoded."""
+def open_split(dataset: str, config: str, split: str) -> datasets.Dataset:
+    """One split with its pictures still encoded, any stretch of which can be read.
+
+    Raises:
+        DatasetError: as `load_dialogues`.
+    """
     place = f"dataset {dataset!r}, config {config!r}, split {split!r}"
     load = _loader(dataset)
     try:

@@ -1,0 +1,187 @@
+"""A job: a source, a model and a folder of results, one file a shard.
+
+A shard's file is there whole or not at all and depends on nothing but its rows and the settings. So any engine may
+write it, twice if need be; a job that was stopped goes on with the shards that are missing; and two engines give the
+same bytes.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tiktalkcoref.files.atomic import atomic_file
+from tiktalkcoref.files.errors import UserError
+from tiktalkcoref.files.progress import track
+
+from .predictor import Precision, Predictor
+from .results import OWN, Format, count_rows, join_files, kept_of, schema_of, write_rows
+from .sources import Shard, Source
+
+MANIFEST, SUMMARY = "_manifest.json", "_summary.json"
+SHARD_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the results depend on, beside the source."""
+
+    model: str
+    precision: Precision = "auto"
+    batch_tokens: int | None = None  # of the device's own choice
+    keep: tuple[str, ...] | None = None  # columns of the input; None: doc_key and sentences, where they are there
+    format: Format = "parquet"
+    shard_rows: int = SHARD_ROWS
+
+    def __post_init__(self) -> None:
+        for name in ("batch_tokens", "shard_rows"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"{name} is {value}: 1 or more expected")
+        taken = [name for name in self.keep or () if name in OWN]
+        if taken:
+            raise UserError(f"keep: {', '.join(taken)} is the name of a column of the result; rename it in the input")
+
+
+@dataclass(frozen=True)
+class Done:
+    """A shard that is written."""
+
+    number: int
+    rows: int
+    errors: int
+
+
+class Job:
+    """The shards of a source, those that are missing in `folder`, and how one is made.
+
+    Raises:
+        UserError: nothing to read; a folder that holds something else, or results of other settings or another input.
+    """
+
+    def __init__(self, source: Source, folder: Path, settings: Settings) -> None:
+        self.source, self.folder, self.settings = source, folder, settings
+        self.schema = schema_of(settings.keep, source.types())
+        self.shards = list(source.shards(settings.shard_rows))
+        self.rows = sum(shard.rows for shard in self.shards)
+        if not self.rows:
+            raise UserError("the input holds no dialogue")
+        self._claim()
+
+    def missing(self) -> list[Shard]:
+        """The shards that no run has finished yet."""
+        return [shard for shard in self.shards if not self.path(shard).is_file()]
+
+    def path(self, shard: Shard) -> Path:
+        """The file of a shard."""
+        return self.folder / f"part-{shard.number:06d}.{self.settings.format}"
+
+    def finish(self) -> dict[str, int]:
+        """Check that every row is there once, and say so in a file of the folder; gives `rows` and `errors`."""
+        counts = [count_rows(self.path(shard)) for shard in self.shards]
+        wrong = [self.path(s).name for s, (rows, _) in zip(self.shards, counts, strict=True) if rows != s.rows]
+        if wrong:
+            raise UserError(f"{self.folder}: damaged: {', '.join(wrong[:5])}; remove them and run the command again")
+        summary = {"rows": self.rows, "errors": sum(errors for _, errors in counts)}
+        _write_json(self.folder / SUMMARY, summary)
+        return summary
+
+    def _claim(self) -> None:
+        path = self.folder / MANIFEST
+        settings = {**asdict(self.settings), "model": _identify(self.settings.model)}
+        told = {"input": self.source.identity(), "settings": settings}
+        digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        if path.is_file():
+            before = json.loads(path.read_text(encoding="utf-8"))
+            if before.get("fingerprint") != digest:
+                changed = [name for name in told if json.loads(json.dumps(told[name])) != before.get(name)]
+                raise UserError(
+                    f"{self.folder} holds results of another run (different {' and '.join(changed)}): name another "
+                    "folder, or remove this one"
+                )
+        elif self.folder.is_dir() and any(not file.name.startswith(f".{MANIFEST}") for file in self.folder.iterdir()):
+            raise UserError(f"{self.folder} is not empty and holds no results of `tiktalkcoref predict`: name another")
+        else:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _write_json(path, {"fingerprint": digest, "rows": self.rows, **told})
+
+
+class Worker:
+    """What an engine runs: makes the files of shards with one loaded model."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        settings = job.settings
+        self._predictor = Predictor(settings.model, settings.precision, settings.batch_tokens)
+
+    def __call__(self, shard: Shard) -> Done:
+        """Read, predict and write one shard."""
+        job = self._job
+        rows = list(job.source.read(shard))
+        answers = self._predictor(rows, Path(shard.path).parent)
+        out = [
+            {"row": shard.first + place, **kept_of(row, job.settings.keep), **answer, "error": answer.get("error")}
+            for place, (row, answer) in enumerate(zip(rows, answers, strict=True))
+        ]
+        write_rows(job.path(shard), out, job.schema)
+        return Done(shard.number, len(out), sum(row["error"] is not None for row in out))
+
+
+def run_local(job: Job) -> Iterator[Done]:
+    """Make the missing shards one after another in this process."""
+    missing = job.missing()
+    worker = Worker(job) if missing else None
+    for shard in missing:
+        assert worker is not None  # loaded only where there is something to do
+        yield worker(shard)
+
+
+Engine = Callable[[Job], Iterable[Done]]
+
+
+def predict_files(source: Source, output: Path, settings: Settings, engine: Engine = run_local) -> dict[str, int]:
+    """Predict all rows of a source; one that was stopped goes on where it was.
+
+    Args:
+        output: a folder, which gets a file a shard; with a suffix (.jsonl, .parquet), one file.
+    Returns:
+        `rows` and, of these, `errors`.
+    Raises:
+        UserError: see `Job`. IsADirectoryError: a file was named, and is a folder.
+    """
+    if not output.suffix:
+        return _run(Job(source, output, settings), engine)
+    with atomic_file(output) as temporary:  # first: an output that cannot be written is told before the work
+        parts = output.with_name(f".{output.name}.parts")
+        job = Job(source, parts, settings)
+        summary = _run(job, engine)
+        join_files([job.path(shard) for shard in job.shards], temporary, settings.format)
+    shutil.rmtree(parts)
+    return summary
+
+
+def _run(job: Job, engine: Engine) -> dict[str, int]:
+    for _ in track(engine(job), "predicting", len(job.missing())):
+        pass
+    return job.finish()
+
+
+def _identify(model: str) -> Any:
+    """A folder's weights by names, sizes and times; else the name."""
+    folder = Path(model)
+    files = sorted(path for path in folder.rglob("*.safetensors")) if folder.is_dir() else []
+    return [os.path.abspath(model), [[path.name, *_stamp(path)] for path in files]] if files else model
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _write_json(path: Path, value: Any) -> None:
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
