@@ -7,6 +7,7 @@ exit code 1, wrong usage with 2.
 
 import signal
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
