@@ -90,7 +90,7 @@ class RayEngine:
             if self.address is None:
                 # these CPUs are slots: Ray Data waits for ever where the actors take them all
                 slots = max(os.cpu_count() or 1, self.actors * self.cpus + 2)
-                own = {"num_cpus": slots, "include_dashboard": False, "_temp_dir": folder}
+                own: dict[str, Any] = {"num_cpus": slots, "include_dashboard": False, "_temp_dir": folder}
                 ray.init(address="local", **own, **quiet)
             else:
                 ray.init(address=self.address, **quiet)
@@ -108,7 +108,8 @@ class _Actor:
         import torch
 
         torch.set_num_threads(threads)
-        self._job, self._worker, self._failure = job, None, ""
+        self._job, self._failure = job, ""
+        self._worker: Worker | None = None
         try:
             self._worker = Worker(job)
         except Exception as error:  # told with the first shard: Ray would start the actor again and again
