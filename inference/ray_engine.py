@@ -108,7 +108,8 @@ class _Actor:
         import torch
 
         torch.set_num_threads(threads)
-        self._job, self._worker, self._failure = job, None, ""
+        self._job, self._failure = job, ""
+        self._worker: Worker | None = None
         try:
             self._worker = Worker(job)
         except Exception as error:  # told with the first shard: Ray would start the actor again and again

@@ -166,7 +166,7 @@ def test_a_run_that_is_killed_goes_on(rows, undisturbed, tiny_model_folder, tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_killed_at_twenty_random_moments(rows, undisturbed, tiny_model_folder, tmp_path):
     """SIGKILL from the start of the command to its end; the last run of each is let to its end. Seed 0."""
     draw = random.Random(0)
