@@ -152,7 +152,7 @@ def test_refusals_are_one_line_and_create_nothing(hub, dataset, sample_corpus, t
         ("hf_writer", ["metric", *mine, "--name", "metric=tiktalkcoref"], "two kinds would be called tiktalkcoref"),
         ("hf_writer", ["metric", *mine, "--create-pr"], "there is no space writer/tiktalkcoref_metric"),
         ("hf_writer", ["metric", *mine, "--create-pr", "--revision", "x"], "leave out --revision x"),
-        ("hf_writer", ["space", *mine], "cannot push 'space': expected one of dataset, metric, model or all"),
+        ("hf_writer", ["paper", *mine], "cannot push 'paper': expected one of dataset, metric, model, space or all"),
         ("hf_writer", ["dataset", *mine, "--dataset", str(tmp_path)], "is no prepared dataset"),
         (
             "hf_writer",
