@@ -186,7 +186,9 @@ def predict(
         raise UserError("nothing (or too much) to read: give the utterances as arguments, or --input, or --dataset")
     if video and not sentences:
         raise UserError("--video goes with utterances as arguments; in --input, a dialogue names its own as `video`")
-    if output is not None and not sentences:
+    from tiktalkcoref.inference.videos import name_videos
+
+    if output is not None and not sentences and not name_videos(inputs or []):
         from tiktalkcoref.inference.job import Settings, predict_files, run_local
         from tiktalkcoref.inference.sources import DatasetSource, FileSource
 

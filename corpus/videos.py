@@ -28,8 +28,10 @@ def find_video(videos_dir: Path | str | None, doc_key: str) -> Path | None:
 
 
 def list_videos(videos_dir: Path | str | None) -> list[str]:
-    """The names in the folder; with them a cached build is known to be out of date."""
-    return sorted(name for name in os.listdir(videos_dir) if name.endswith(".mp4")) if videos_dir is not None else []
+    """The folder and the names in it; with them a cached build is known to be out of date."""
+    if videos_dir is None:
+        return []
+    return [os.path.abspath(videos_dir), *sorted(name for name in os.listdir(videos_dir) if name.endswith(".mp4"))]
 
 
 def video_seconds(path: Path | str | None) -> float | None:

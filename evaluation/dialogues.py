@@ -6,7 +6,7 @@ import io
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import datasets
@@ -205,7 +205,8 @@ def to_dialogue(row: dict[str, Any]) -> Dialogue:
     Returns:
         `doc_key`, `sentences`, `speakers` (one an utterance), `title`, `clusters`; and where every box has a
         picture also `regions` (PIL images), `links` (one a cluster: index into regions, -1 for none) and
-        `region_identities`. A region is the row's own crop, else the box cut from its frame. Where one box has
+        `region_identities`. A region is the row's own crop, else (or where that shows others
+        too) the box cut from its frame. Where one box has
         neither, the dialogue has no regions at all: a link to the missing one would read as "no visual counterpart".
 
     Raises:
@@ -259,8 +260,16 @@ def text_of(dialogue: Dialogue, span: Sequence[int]) -> str:
     return "".join(characters[span[0] : span[1] + 1])
 
 
+def shows_others(box: dict[str, Any]) -> bool:
+    """Whether the box's own crop shows other persons too: its file is named after several labels (`..._C1C2.jpg`), and
+    the box is of one of them. Upstream has 16 dialogues with such files."""
+    stem = PurePath(box.get("region_image_path") or "").stem
+    named = re.findall(r"C\d+", stem.rpartition("_")[2])
+    return len(named) > 1 and box["box_labels"] != "".join(named)
+
+
 def _region(box: dict[str, Any]) -> Image.Image | None:
-    region = _picture(box.get("region"))
+    region = None if shows_others(box) else _picture(box.get("region"))
     if region is not None:
         return region
     frame = _picture(box.get("frame"))

@@ -328,7 +328,8 @@ def test_videos(tmp_path, sample_corpus):
     assert facts["counts"]["all", "all"].seconds == 4
     folder = prepare(files, tmp_path / "out", videos_dir=tmp_path / "videos", facts=facts)
     for config in ("all", "visual"):
-        rows = [row for split in datasets.load_dataset(str(folder), config).values() for row in split]
+        loaded = datasets.load_dataset(str(folder), config, cache_dir=str(tmp_path / "cache"))
+        rows = [row for split in loaded.values() for row in split]
         named = {row["doc_key"]: row["video_path"] for row in rows if row["video_path"] is not None}
         assert named == {key: str(tmp_path / "videos" / f"{key}.mp4") for key in keys}
     with pytest.raises(FileNotFoundError, match=r"a folder with the videos <doc_key>\.mp4 was expected"):

@@ -56,6 +56,20 @@ def test_a_row_becomes_a_dialogue():
     assert found["regions"][1].getpixel((0, 0)) == (0, 0, 255)
 
 
+def test_a_crop_that_shows_two_persons_is_cut_from_the_frame_for_each():
+    """Upstream names such files after both labels; a box of both together keeps it."""
+    shared = {"region": encoded("red"), "region_image_path": "/data/faces_all/1_9_1_C1C2.jpg"}
+    boxes = [
+        box("C1", frame=encoded("blue", (10, 10)), bbox=(0, 0, 3, 3)) | shared,
+        box("C2", frame=encoded("blue", (10, 10)), bbox=(4, 4, 9, 9)) | shared,
+        box("C1C2", frame=encoded("blue", (10, 10))) | shared,
+        box("C3", region=encoded("red")) | {"region_image_path": "/data/faces_all/1_9_1_C3.jpg"},
+    ]
+    found = to_dialogue(row(boxes, ["C1", "C2"]))
+    assert [region.size for region in found["regions"]] == [(3, 3), (5, 5), (8, 8), (8, 8)]
+    assert "regions" not in to_dialogue(row([box("C1") | shared, box("C2") | shared], ["C1", "C2"]))  # no frame
+
+
 def test_a_box_without_picture_takes_the_regions_from_the_dialogue():
     found = to_dialogue(row([box("C1", region=encoded("red")), box("C2")], ["C1", "C2"]))
     assert "regions" not in found
