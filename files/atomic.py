@@ -84,6 +84,7 @@ def _temporary(path: Path, suffix: str = "") -> Iterator[tuple[Path, Path]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
     token = secrets.token_hex(6)
+    _beside(path, "lock", token).touch()  # raises where no file can be made; filelock would wait for ever
     # Takes no time: only who cleans up can have found it. filelock takes no lock whose file that one has removed.
     with FileLock(_beside(path, "lock", token), thread_local=False):
         try:

@@ -153,6 +153,8 @@ def predict_files(source: Source, output: Path, settings: Settings, engine: Engi
     Raises:
         UserError: see `Job`. IsADirectoryError: a file was named, and is a folder.
     """
+    if any(os.path.realpath(output) == os.path.realpath(path) for path in source.files()):
+        raise UserError(f"{output} is an input: name another place for the predictions")
     if not output.suffix:
         return _run(Job(source, output, settings), engine)
     with atomic_file(output) as temporary:  # first: an output that cannot be written is told before the work

@@ -54,6 +54,10 @@ class Source:
         """What says whether it is the same source as before, cheaply: the content of terabytes is not read for it."""
         raise NotImplementedError
 
+    def files(self) -> list[str]:
+        """The files that are read, which no result may replace."""
+        return []
+
     def types(self) -> dict[str, pa.DataType]:
         """The types of the columns, as far as they are known beforehand."""
         raise NotImplementedError
@@ -119,6 +123,9 @@ class FileSource(Source):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_reading": None}
+
+    def files(self) -> list[str]:
+        return self._paths
 
     def identity(self) -> list[Any]:
         stats = [(path, os.stat(path)) for path in self._paths]

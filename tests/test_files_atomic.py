@@ -275,3 +275,11 @@ for turn in range(20):
     assert names(tmp_path) == ["out"]
     assert len({path.read_text() for path in (tmp_path / "out").iterdir()}) == 1
     assert names(tmp_path / "out") == ["a.txt", "b.txt", "c.txt"]
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder in which nobody can make a file")
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("write", [atomic_file, atomic_folder])
+def test_a_place_that_takes_no_file_is_told_at_once(write):
+    with pytest.raises(OSError, match="proc"), write(Path("/proc/nothing")):
+        pass

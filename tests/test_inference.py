@@ -226,6 +226,14 @@ def test_the_output_is_looked_at_first(rows, tmp_path):
         predict_files(FileSource([rows]), tmp_path / "out.jsonl", settings(tmp_path / "no-model"))
 
 
+def test_an_input_is_not_replaced(tmp_path):
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"sentences": ["他来了"]}\n', encoding="utf-8")
+    with pytest.raises(UserError, match="is an input: name another place"):
+        predict_files(FileSource([source]), source, Settings("no model is loaded"))
+    assert source.read_text(encoding="utf-8") == '{"sentences": ["他来了"]}\n'
+
+
 def test_batches_are_planned_by_tokens():
     dialogues = [(n, {"sentences": ["他" * n], "regions": [None] * (n % 2)}) for n in range(1, 60)]
     batches = list(plan_batches(dialogues, 600))

@@ -17,7 +17,7 @@ from tiktalkcoref.modeling.modeling_tiktalkcoref import TikTalkCorefModel
 from tiktalkcoref.modeling.processing_tiktalkcoref import TikTalkCorefProcessor
 
 from .backbone import WHEEL, cached_backbone
-from .recipe import Recipe
+from .recipe import Recipe, RecipeError
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 PUNCTUATION = "，。！？、；：…—～·‘’“”（）《》〈〉【】「」『』％￥＠＃＆＋－＝／｜"
@@ -51,9 +51,12 @@ def build(recipe: Recipe, dialogues: Sequence[Dialogue]) -> tuple[TikTalkCorefMo
     tokenizer = character_tokenizer(dialogues)
     text = {"model_type": "bert", "vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
     specials = {name: getattr(tokenizer, name) for name in ("cls_token_id", "sep_token_id", "pad_token_id")}
-    model = TikTalkCorefModel.from_encoders(
-        text | (initial.text_encoder or {}), initial.vision_encoder, **specials | recipe.model
-    )
+    try:
+        model = TikTalkCorefModel.from_encoders(
+            text | (initial.text_encoder or {}), initial.vision_encoder, **specials | recipe.model
+        )
+    except (TypeError, ValueError, ArithmeticError) as error:  # of whichever tower cannot be built from its fields
+        raise RecipeError(f"recipe {recipe.name}: no model can be built from initial and model: {error}") from error
     return model, TikTalkCorefProcessor.from_config(model.config, tokenizer)
 
 
