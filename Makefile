@@ -29,7 +29,7 @@ demo: setup
 	$(BIN)/tiktalkcoref demo --output demo
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 test-all: setup
 	$(BIN)/python -m pytest -m 'slow or not slow'
