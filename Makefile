@@ -29,7 +29,8 @@ demo: setup
 	$(BIN)/tiktalkcoref demo --output demo
 
 test: setup
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --ignore tests/test_hub_handler.py
+	$(BIN)/python -m pytest tests/test_hub_handler.py  # measures memory: alone
 
 test-all: setup
 	$(BIN)/python -m pytest -m 'slow or not slow'

@@ -87,4 +87,4 @@ def _tell(result: dict[str, Any], output: Path, console: Console) -> None:
     console.print("Try next:")
     console.print(f"  tiktalkcoref predict --model {output / 'run'} 戴红帽子的女生跳得真好 谢谢，我练了好久呢")
     console.print(f"  tiktalkcoref show --data-dir {output / 'corpus'}")
-    console.print("  tiktalkcoref train text-small --dataset FOLDER_OF_UPSTREAMS_FILES --set initial.text_encoder=BERT")
+    console.print("  tiktalkcoref train text-small")
