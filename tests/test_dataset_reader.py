@@ -22,10 +22,10 @@ from dataset_corpora import (
 from tiktalkcoref import tiktalkcoref_dataset as dataset
 from tiktalkcoref.corpus.checks import check
 from tiktalkcoref.corpus.files import find_files
-from tiktalkcoref.corpus.lines import decode
+from tiktalkcoref.corpus.lines import decode, read_lines
 from tiktalkcoref.corpus.problems import CorpusError
 from tiktalkcoref.corpus.reading import find_problems, read_corpus
-from tiktalkcoref.corpus.records import Annotation, canonical
+from tiktalkcoref.corpus.records import Annotation, boxes_of_clusters, canonical, mention_text, tokens_of
 
 # -------------------------------------------------------------------------------------------------- canonical records
 
@@ -507,3 +507,77 @@ def test_published_files_are_known_by_their_sums(upstream, tmp_path):
     files = find_files(upstream, annotations=cut)
     assert not files.are_published()
     assert [problem.severity for problem in find_problems(files)] == ["warning"]
+
+
+# ------------------------------------------------------------------------------------------------- edges of the rules
+
+
+def faults_of(record):
+    """(field, message) of each fault of a record, as decoding and the checks find them."""
+    annotation, _, faults = decode(json.dumps(record, ensure_ascii=False).encode(), Annotation)
+    return [(field, message) for _, field, message in [*faults, *(check(annotation) if annotation else [])]]
+
+
+def test_places_of_lines(tmp_path):
+    path = tmp_path / "lines"
+    for head in (b"", b"\xef\xbb\xbf"):
+        path.write_bytes(head + b"{}\r\n \n\n[1]\n\xef\xbb\xbf2")
+        lines = list(read_lines(path))
+        assert [(number, raw) for number, _, raw in lines] == [(1, b"{}\r\n"), (4, b"[1]\n"), (5, b"\xef\xbb\xbf2")]
+        content = path.read_bytes()
+        assert [content[start : start + len(raw)] for _, start, raw in lines] == [raw for *_, raw in lines]
+
+
+def test_spans_out_of_range_say_nothing_of_the_texts():
+    ((field, _),) = faults_of(edited(clusters__2__0=[10, 14]))
+    assert field == "clusters[2][0]"
+
+
+def test_parts_of_a_canonical_record():
+    record = edited(visual_annotations__1__box_labels="C1", entity_labels=["C1", "C2", "none"])
+    record["visual_annotations"].append({**record["visual_annotations"][0], "box_labels": "none"})
+    assert boxes_of_clusters(record) == [[0, 1], [], []]
+    tokens = tokens_of(record)
+    assert tokens == list("小陈的妹妹唱得真好她哥也会唱")
+    assert [mention_text(tokens, mention) for mention in ([0, 1], [9, 10], [2, 2])] == ["小陈", "她哥", "的"]
+
+
+def test_the_largest_numbers_of_a_column_are_sound():
+    largest = 2**31 - 1
+    assert faults_of(edited(visual_annotations__0__bbox=[0, 0, largest, largest])) == []
+    assert faults_of(edited(visual_annotations__0__cur_frame=largest)) == []
+    assert [field for field, _ in faults_of(edited(visual_annotations__0__cur_frame=largest + 1))] == [
+        "visual_annotations[0].cur_frame"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("bbox", "message"),
+    [
+        ([0, 0, 0, 5], "is empty"),
+        ([0, 5, 4, 5], "is empty"),
+        ([6, 0, 5, 9], "is empty"),
+        ([0, 0, 5, -1], "negative coordinate"),
+        ([0, -1, 5, 6], "negative coordinate"),
+        ([0, 0, 2**31, 6], "out of range"),
+        ([2**31 - 1, 0, 2**31 - 1, 6], "is empty"),
+    ],
+)
+def test_what_is_wrong_with_a_box(bbox, message):
+    ((field, found),) = faults_of(edited(visual_annotations__0__bbox=bbox))
+    assert field == "visual_annotations[0].bbox"
+    assert message in found
+
+
+def test_labels_under_both_names_are_told_by_the_one_that_is_read():
+    record = {**edited(entity_labels=["C1", "C2"]), "entity_label": ["C1", "C2", "none"]}
+    assert faults_of(record) == [("entity_labels", "2 labels for 3 clusters, expected one a cluster")]
+    record["entity_label"] = record.pop("entity_labels")
+    assert faults_of(record) == [("entity_label", "2 labels for 3 clusters, expected one a cluster")]
+
+
+@pytest.mark.parametrize(("length", "shown"), [(78, "a" * 78 + "'"), (79, "a" * 79 + "…")])
+def test_long_values_are_cut_in_messages(length, shown):
+    assert faults_of(edited(sentences="a" * length)) == [
+        ("sentences", f"found '{shown}, expected lists of tokens, one an utterance")
+    ]
