@@ -20,7 +20,7 @@ from dataset_corpora import (
 )
 
 from tiktalkcoref import tiktalkcoref_dataset as dataset
-from tiktalkcoref.corpus.checks import check
+from tiktalkcoref.corpus.checks import check, file_name_of
 from tiktalkcoref.corpus.files import find_files
 from tiktalkcoref.corpus.lines import decode, read_lines
 from tiktalkcoref.corpus.problems import CorpusError
@@ -107,6 +107,12 @@ def test_own_subtoken_map_is_kept(tmp_path):
     own = [[0] * 9, [1] * 5]
     (record,) = read_corpus(write_corpus(tmp_path, [edited(subtoken_map=own)]))
     assert record["subtoken_map"] == own
+
+
+def test_own_sentence_map_is_kept(tmp_path):
+    own = [[0] * 4 + [1] * 5, [2] * 5]
+    (record,) = read_corpus(write_corpus(tmp_path, [edited(sentence_map=own)]))
+    assert record["sentence_map"] == own
 
 
 def test_blank_lines_windows_line_ends_and_byte_order_mark(tmp_path):
@@ -581,3 +587,22 @@ def test_long_values_are_cut_in_messages(length, shown):
     assert faults_of(edited(sentences="a" * length)) == [
         ("sentences", f"found '{shown}, expected lists of tokens, one an utterance")
     ]
+
+
+def test_json_that_only_python_reads_is_refused():
+    line = json.dumps(make_record())[:-1] + ', "note": NaN}'
+    annotation, doc_key, ((severity, field, message),) = decode(line.encode(), Annotation)
+    assert (annotation, doc_key, severity, field) == (None, "101", "error", None)
+    assert message.startswith("broken JSON: JSON is malformed: ")
+    assert message.endswith(". Expected one JSON object a line")
+
+
+@pytest.mark.parametrize("path", ["x.jpg", "a/b/x.jpg", "/a/x.jpg", "C:\\a\\b\\x.jpg", "a\\b/x.jpg", "a/./x.jpg"])
+def test_file_name_of_a_path(path):
+    assert file_name_of(path) == "x.jpg"
+
+
+@pytest.mark.parametrize("path", ["", ".", "a/", "a/.", "a\\", "x\0.jpg", "..", "../x.jpg", "a\\..\\x.jpg"])
+def test_paths_that_name_no_picture(path):
+    with pytest.raises(ValueError, match="^refused "):
+        file_name_of(path)
