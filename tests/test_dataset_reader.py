@@ -437,6 +437,7 @@ def corpus_of_line(folder, line):
         ('"genre"', '"clusters": [], "genre"', "clusters"),
         ('"cur_frame"', '"bbox": [1, 2, 3, 4], "cur_frame"', "bbox"),
         ('"genre"', '"note": 1, "note": 1, "genre"', "note"),
+        ('"cur_frame"', '"cur_frame": 1, ' * 4 + '"cur_frame"', "cur_frame"),
         ('"celebrity": "none"', '"celebrity": "none", "box_labels" : "C2"', "box_labels"),
     ],
 )
@@ -604,5 +605,16 @@ def test_file_name_of_a_path(path):
 
 @pytest.mark.parametrize("path", ["", ".", "a/", "a/.", "a\\", "x\0.jpg", "..", "../x.jpg", "a\\..\\x.jpg"])
 def test_paths_that_name_no_picture(path):
-    with pytest.raises(ValueError, match="^refused "):
+    with pytest.raises(ValueError, match=r"^refused "):
         file_name_of(path)
+
+
+def test_what_may_be_missing_hides_no_wrong_type():
+    assert [field for field, _ in faults_of(edited(genre=None, sentence_map=[["a"]]))] == ["sentence_map"]
+
+
+def test_what_is_missing_gets_its_canonical_form():
+    record = edited(genre=None, visual_annotations__0__box_labels="", entity_labels__0="none")
+    annotation, _, _ = decode(json.dumps(record).encode(), Annotation)
+    found = canonical(annotation, "celeb", "train", None)
+    assert (found["genre"], found["video_title"], found["visual_annotations"][0]["box_labels"]) == ("", "", "none")
