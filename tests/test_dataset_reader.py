@@ -618,3 +618,11 @@ def test_what_is_missing_gets_its_canonical_form():
     annotation, _, _ = decode(json.dumps(record).encode(), Annotation)
     found = canonical(annotation, "celeb", "train", None)
     assert (found["genre"], found["video_title"], found["visual_annotations"][0]["box_labels"]) == ("", "", "none")
+
+
+def test_a_key_of_one_character_is_sound():
+    assert faults_of(make_record("7")) == []
+
+
+def test_a_box_that_is_no_object_is_named():
+    assert faults_of(edited(visual_annotations__1=5)) == [("visual_annotations[1]", "found 5, expected an object")]
