@@ -20,12 +20,12 @@ from dataset_corpora import (
 )
 
 from tiktalkcoref import tiktalkcoref_dataset as dataset
-from tiktalkcoref.corpus.checks import check
+from tiktalkcoref.corpus.checks import check, file_name_of
 from tiktalkcoref.corpus.files import find_files
-from tiktalkcoref.corpus.lines import decode
+from tiktalkcoref.corpus.lines import decode, read_lines
 from tiktalkcoref.corpus.problems import CorpusError
 from tiktalkcoref.corpus.reading import find_problems, read_corpus
-from tiktalkcoref.corpus.records import Annotation, canonical
+from tiktalkcoref.corpus.records import Annotation, boxes_of_clusters, canonical, mention_text, tokens_of
 
 # -------------------------------------------------------------------------------------------------- canonical records
 
@@ -107,6 +107,12 @@ def test_own_subtoken_map_is_kept(tmp_path):
     own = [[0] * 9, [1] * 5]
     (record,) = read_corpus(write_corpus(tmp_path, [edited(subtoken_map=own)]))
     assert record["subtoken_map"] == own
+
+
+def test_own_sentence_map_is_kept(tmp_path):
+    own = [[0] * 4 + [1] * 5, [2] * 5]
+    (record,) = read_corpus(write_corpus(tmp_path, [edited(sentence_map=own)]))
+    assert record["sentence_map"] == own
 
 
 def test_blank_lines_windows_line_ends_and_byte_order_mark(tmp_path):
@@ -431,6 +437,7 @@ def corpus_of_line(folder, line):
         ('"genre"', '"clusters": [], "genre"', "clusters"),
         ('"cur_frame"', '"bbox": [1, 2, 3, 4], "cur_frame"', "bbox"),
         ('"genre"', '"note": 1, "note": 1, "genre"', "note"),
+        ('"cur_frame"', '"cur_frame": 1, ' * 4 + '"cur_frame"', "cur_frame"),
         ('"celebrity": "none"', '"celebrity": "none", "box_labels" : "C2"', "box_labels"),
     ],
 )
@@ -507,3 +514,115 @@ def test_published_files_are_known_by_their_sums(upstream, tmp_path):
     files = find_files(upstream, annotations=cut)
     assert not files.are_published()
     assert [problem.severity for problem in find_problems(files)] == ["warning"]
+
+
+# ------------------------------------------------------------------------------------------------- edges of the rules
+
+
+def faults_of(record):
+    """(field, message) of each fault of a record, as decoding and the checks find them."""
+    annotation, _, faults = decode(json.dumps(record, ensure_ascii=False).encode(), Annotation)
+    return [(field, message) for _, field, message in [*faults, *(check(annotation) if annotation else [])]]
+
+
+def test_places_of_lines(tmp_path):
+    path = tmp_path / "lines"
+    for head in (b"", b"\xef\xbb\xbf"):
+        path.write_bytes(head + b"{}\r\n \n\n[1]\n\xef\xbb\xbf2")
+        lines = list(read_lines(path))
+        assert [(number, raw) for number, _, raw in lines] == [(1, b"{}\r\n"), (4, b"[1]\n"), (5, b"\xef\xbb\xbf2")]
+        content = path.read_bytes()
+        assert [content[start : start + len(raw)] for _, start, raw in lines] == [raw for *_, raw in lines]
+
+
+def test_spans_out_of_range_say_nothing_of_the_texts():
+    ((field, _),) = faults_of(edited(clusters__2__0=[10, 14]))
+    assert field == "clusters[2][0]"
+
+
+def test_parts_of_a_canonical_record():
+    record = edited(visual_annotations__1__box_labels="C1", entity_labels=["C1", "C2", "none"])
+    record["visual_annotations"].append({**record["visual_annotations"][0], "box_labels": "none"})
+    assert boxes_of_clusters(record) == [[0, 1], [], []]
+    tokens = tokens_of(record)
+    assert tokens == list("小陈的妹妹唱得真好她哥也会唱")
+    assert [mention_text(tokens, mention) for mention in ([0, 1], [9, 10], [2, 2])] == ["小陈", "她哥", "的"]
+
+
+def test_the_largest_numbers_of_a_column_are_sound():
+    largest = 2**31 - 1
+    assert faults_of(edited(visual_annotations__0__bbox=[0, 0, largest, largest])) == []
+    assert faults_of(edited(visual_annotations__0__cur_frame=largest)) == []
+    assert [field for field, _ in faults_of(edited(visual_annotations__0__cur_frame=largest + 1))] == [
+        "visual_annotations[0].cur_frame"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("bbox", "message"),
+    [
+        ([0, 0, 0, 5], "is empty"),
+        ([0, 5, 4, 5], "is empty"),
+        ([6, 0, 5, 9], "is empty"),
+        ([0, 0, 5, -1], "negative coordinate"),
+        ([0, -1, 5, 6], "negative coordinate"),
+        ([0, 0, 2**31, 6], "out of range"),
+        ([2**31 - 1, 0, 2**31 - 1, 6], "is empty"),
+    ],
+)
+def test_what_is_wrong_with_a_box(bbox, message):
+    ((field, found),) = faults_of(edited(visual_annotations__0__bbox=bbox))
+    assert field == "visual_annotations[0].bbox"
+    assert message in found
+
+
+def test_labels_under_both_names_are_told_by_the_one_that_is_read():
+    record = {**edited(entity_labels=["C1", "C2"]), "entity_label": ["C1", "C2", "none"]}
+    assert faults_of(record) == [("entity_labels", "2 labels for 3 clusters, expected one a cluster")]
+    record["entity_label"] = record.pop("entity_labels")
+    assert faults_of(record) == [("entity_label", "2 labels for 3 clusters, expected one a cluster")]
+
+
+@pytest.mark.parametrize(("length", "shown"), [(78, "a" * 78 + "'"), (79, "a" * 79 + "…")])
+def test_long_values_are_cut_in_messages(length, shown):
+    assert faults_of(edited(sentences="a" * length)) == [
+        ("sentences", f"found '{shown}, expected lists of tokens, one an utterance")
+    ]
+
+
+def test_json_that_only_python_reads_is_refused():
+    line = json.dumps(make_record())[:-1] + ', "note": NaN}'
+    annotation, doc_key, ((severity, field, message),) = decode(line.encode(), Annotation)
+    assert (annotation, doc_key, severity, field) == (None, "101", "error", None)
+    assert message.startswith("broken JSON: JSON is malformed: ")
+    assert message.endswith(". Expected one JSON object a line")
+
+
+@pytest.mark.parametrize("path", ["x.jpg", "a/b/x.jpg", "/a/x.jpg", "C:\\a\\b\\x.jpg", "a\\b/x.jpg", "a/./x.jpg"])
+def test_file_name_of_a_path(path):
+    assert file_name_of(path) == "x.jpg"
+
+
+@pytest.mark.parametrize("path", ["", ".", "a/", "a/.", "a\\", "x\0.jpg", "..", "../x.jpg", "a\\..\\x.jpg"])
+def test_paths_that_name_no_picture(path):
+    with pytest.raises(ValueError, match=r"^refused "):
+        file_name_of(path)
+
+
+def test_what_may_be_missing_hides_no_wrong_type():
+    assert [field for field, _ in faults_of(edited(genre=None, sentence_map=[["a"]]))] == ["sentence_map"]
+
+
+def test_what_is_missing_gets_its_canonical_form():
+    record = edited(genre=None, visual_annotations__0__box_labels="", entity_labels__0="none")
+    annotation, _, _ = decode(json.dumps(record).encode(), Annotation)
+    found = canonical(annotation, "celeb", "train", None)
+    assert (found["genre"], found["video_title"], found["visual_annotations"][0]["box_labels"]) == ("", "", "none")
+
+
+def test_a_key_of_one_character_is_sound():
+    assert faults_of(make_record("7")) == []
+
+
+def test_a_box_that_is_no_object_is_named():
+    assert faults_of(edited(visual_annotations__1=5)) == [("visual_annotations[1]", "found 5, expected an object")]
