@@ -180,16 +180,16 @@ def predict(
     read with a message in `error`; a run that was stopped goes on where it was.
     """
     need_model()
-    from tiktalkcoref.inference.predict import dataset_dialogues, main, read_dialogues
+    from tiktalkcoref.inference.job import Settings, check_output, predict_files, run_local
+    from tiktalkcoref.inference.predict import dataset_dialogues, main, name_videos, read_dialogues
 
     if sum(map(bool, (sentences, inputs, dataset))) != 1:
         raise UserError("nothing (or too much) to read: give the utterances as arguments, or --input, or --dataset")
     if video and not sentences:
         raise UserError("--video goes with utterances as arguments; in --input, a dialogue names its own as `video`")
-    from tiktalkcoref.inference.videos import name_videos
-
-    if output is not None and not sentences and not name_videos(inputs or []):
-        from tiktalkcoref.inference.job import Settings, predict_files, run_local
+    if output is not None and not sentences:
+        check_output(output, inputs or ())
+    if output is not None and not sentences and not name_videos(inputs or ()):
         from tiktalkcoref.inference.sources import DatasetSource, FileSource
 
         columns = None if keep == "doc_key,sentences" else tuple(filter(None, keep.split(",")))

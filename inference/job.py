@@ -153,8 +153,7 @@ def predict_files(source: Source, output: Path, settings: Settings, engine: Engi
     Raises:
         UserError: see `Job`. IsADirectoryError: a file was named, and is a folder.
     """
-    if any(os.path.realpath(output) == os.path.realpath(path) for path in source.files()):
-        raise UserError(f"{output} is an input: name another place for the predictions")
+    check_output(output, source.files())
     if not output.suffix:
         return _run(Job(source, output, settings), engine)
     with atomic_file(output) as temporary:  # first: an output that cannot be written is told before the work
@@ -164,6 +163,12 @@ def predict_files(source: Source, output: Path, settings: Settings, engine: Engi
         join_files([job.path(shard) for shard in job.shards], temporary, settings.format)
     shutil.rmtree(parts)
     return summary
+
+
+def check_output(output: Path, inputs: Iterable[Path | str]) -> None:
+    """Raises: UserError where the predictions would take the place of what they are made from."""
+    if any(os.path.realpath(output) == os.path.realpath(path) for path in inputs):
+        raise UserError(f"{output} is an input: name another place for the predictions")
 
 
 def _run(job: Job, engine: Engine) -> dict[str, int]:

@@ -142,11 +142,3 @@ img { height: 96px; display: block } small { color: #666; display: block }
 {content}
 </html>
 """
-
-
-def name_videos(paths: Sequence[Path]) -> bool:
-    """Whether files of dialogues name videos: those are answered here, with crops and a page, not by the engines."""
-    lines = (
-        line for path in paths if path.is_file() and path.suffix in (".json", ".jsonl") for line in path.open("rb")
-    )
-    return any(b'"video"' in line for line in lines)

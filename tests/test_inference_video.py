@@ -76,6 +76,15 @@ def test_a_file_of_dialogues_names_its_videos(tiny_model_folder: Path, clip: Pat
     assert found[0]["entities"][0]["crop"] != found[2]["entities"][0]["crop"]
 
 
+def test_a_file_that_names_videos_is_not_replaced_by_its_answers(tiny_model_folder: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text(json.dumps({"sentences": ["她好看"], "video": "clip.mp4"}), encoding="utf-8")
+    before = source.read_bytes()
+    result = run("predict", "--model", tiny_model_folder, "--input", source, "--output", source)
+    assert "is an input: name another place" in str(result.exception)
+    assert source.read_bytes() == before
+
+
 def test_errors(tiny_model_folder: Path, tmp_path: Path) -> None:
     missing = run("predict", "--model", tiny_model_folder, "--video", tmp_path / "a.mp4", "她好看")
     assert isinstance(missing.exception, FileNotFoundError)
