@@ -1,9 +1,14 @@
 """What every test may use: the shared folder with upstream's files, where there is one."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
+
+# A shell's background jobs ignore SIGINT, and what they start inherits that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
