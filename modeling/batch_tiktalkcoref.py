@@ -13,8 +13,6 @@ from transformers.utils import ModelOutput
 
 from .lexicon_tiktalkcoref import is_blank
 
-__all__ = ["DialogueBatch", "Spans", "TikTalkCorefOutput"]
-
 Spans = list[list[list[list[int]]]]  # clusters of each dialogue; a cluster is a list of [first, last], inclusive
 
 
@@ -77,6 +75,14 @@ class DialogueBatch(Mapping[str, Any]):
         tensors: dict[str, Any] = {name: value.to(device) for name, value in self.items() if isinstance(value, Tensor)}
         return replace(self, **tensors)
 
+    def on_cpu(self) -> DialogueBatch:
+        """The batch with all but its pictures on the CPU, where mentions, clusters and queries are described.
+
+        Asked for before the encoder runs: later each of these transfers would wait for it.
+        """
+        tensors = {name: value.cpu() for name, value in self.items() if isinstance(value, Tensor)}
+        return replace(self, **{**tensors, "pixel_values": self.pixel_values})
+
     def region_counts(self) -> list[int]:
         """How many regions each dialogue has."""
         if self.region_dialogue is None:
@@ -84,7 +90,7 @@ class DialogueBatch(Mapping[str, Any]):
         return torch.bincount(self.region_dialogue, minlength=len(self.characters)).tolist()
 
     def blank_edges(self, width: int) -> Tensor | None:
-        """[B, C, W], which spans (start, start + w) start or end with a blank; None where nothing is blank."""
+        """[B, C, W], which spans (start, start + w) start or end with a blank, on the CPU; None where nothing is."""
         places = [(row, at) for row, text in enumerate(self.characters) for at, c in enumerate(text) if is_blank(c)]
         if not places:
             return None
@@ -92,7 +98,7 @@ class DialogueBatch(Mapping[str, Any]):
         rows, columns = torch.tensor(places).T
         blank[rows, columns] = True
         ends = F.pad(blank, (0, width - 1)).unfold(1, width, 1)
-        return (blank[..., None] | ends).to(self.character_index.device)
+        return blank[..., None] | ends
 
     def check_spans(self, clusters: Any) -> None:
         """Raise ValueError for clusters that are not inclusive spans of these dialogues."""

@@ -15,18 +15,6 @@ from torch import nn
 
 from .configuration_tiktalkcoref import TikTalkCorefConfig
 
-__all__ = [
-    "AGAIN",
-    "ModelFolderError",
-    "check_file",
-    "check_loaded",
-    "check_weights",
-    "one_line",
-    "read_config",
-    "read_header",
-    "read_object",
-]
-
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 LONGEST_HEADER = 100_000_000  # bytes; safetensors' own limit

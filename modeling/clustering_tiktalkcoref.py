@@ -16,33 +16,18 @@ from torch.nn import functional as F
 
 from .batch_tiktalkcoref import DialogueBatch
 from .lexicon_tiktalkcoref import PAIR_KINDS, PERSONS, contains, normalise, person
-
-__all__ = ["ClusteringHead", "Mentions", "antecedents_of", "close_clusters", "clustering_loss", "describe_mentions"]
+from .mentions_tiktalkcoref import Dropout
 
 ROWS = 256  # mentions whose antecedents are looked for at once
 PAIRS = 16384  # pairs scored at once without gradients
-DISTANCES = (
-    1,
-    2,
-    3,
-    4,
-    6,
-    8,
-    12,
-    16,
-    24,
-    32,
-    48,
-    64,
-    128,
-    256,
-)  # characters between starts: lower edges of the buckets
+# characters between starts: lower edges of the buckets
+DISTANCES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128, 256)
 KIND_SIZE = 64
 
 
 @dataclass
 class Mentions:
-    """Mentions of a batch, each field [M]; ordered by dialogue, start, end.
+    """Mentions of a batch, each field [M]; ordered by dialogue, start, end. On the CPU: nothing waits for the device.
 
     `text` numbers the distinct normalised strings in `strings`; `person` indexes `PERSONS`.
     """
@@ -58,7 +43,7 @@ class Mentions:
 
     def spans(self) -> list[tuple[int, int, int]]:
         """(dialogue, start, end) of each."""
-        return [tuple(row) for row in torch.stack([self.dialogue, self.start, self.end], 1).tolist()]
+        return list(zip(self.dialogue.tolist(), self.start.tolist(), self.end.tolist(), strict=True))
 
 
 class ClusteringHead(nn.Module):
@@ -74,7 +59,7 @@ class ClusteringHead(nn.Module):
         super().__init__()
         self.top_k = top_k
         self.kind_size = min(KIND_SIZE, size)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.mention = nn.Linear(2 * hidden_size, size)
         self.coarse = nn.Linear(size, size, bias=False)
         self.query = nn.Linear(size, size)
@@ -122,11 +107,11 @@ class ClusteringHead(nn.Module):
         self, vectors: Tensor, projected: tuple[Tensor, ...], mentions: Mentions, low: int, antecedents: Tensor
     ) -> Tensor:
         """Logits of the mentions from `low` on with their antecedents [m, K]; only real pairs are computed."""
-        valid = antecedents >= 0
-        row, column = valid.nonzero(as_tuple=True)
-        first, second = row + low, antecedents[row, column]  # the mention and the one before it
+        row, column = (antecedents >= 0).nonzero(as_tuple=True)
+        pairs = torch.stack([row, column, row + low, antecedents[row, column]])  # a mention and the one before it
+        described = torch.cat([pairs, torch.stack(pair_features(mentions, pairs[2], pairs[3]))]).to(vectors.device)
+        row, column, first, second, kind, relation, distance, position = described
         coarse, query, key, kind_query, kind_key = projected
-        kind, relation, distance, position = pair_features(mentions, first, second)
         hidden = query[first] + key[second] + self.product(vectors[first] * vectors[second])
         hidden = hidden + self.relation(relation) + self.distance(distance) + self.position(position) + self.kind(kind)
         hidden = self.dropout(F.gelu(hidden))
@@ -139,27 +124,23 @@ class ClusteringHead(nn.Module):
 
 def describe_mentions(spans: list[list], batch: DialogueBatch) -> Mentions:
     """The mentions of each dialogue, as inclusive spans, with what their normalised strings and places say."""
-    characters, utterance, speaker = batch.characters, batch.character_utterance, batch.character_speaker
-    device = utterance.device
     rows = [(number, *span) for number, found in enumerate(spans) for span in sorted({tuple(span) for span in found})]
-    index = torch.tensor(rows, dtype=torch.long, device=device).reshape(-1, 3)
-    dialogue, start, end = index.T.contiguous()
+    dialogue, start, end = torch.tensor(rows, dtype=torch.long).reshape(-1, 3).T.contiguous()
     numbers: dict[str, int] = {}
     texts = []
     for number, first, last in rows:
-        texts.append(numbers.setdefault(normalise("".join(characters[number][first : last + 1])), len(numbers)))
-    strings = list(numbers)
-    text = torch.tensor(texts, dtype=torch.long, device=device)
-    persons = torch.tensor([person(string) for string in strings], dtype=torch.long, device=device)
+        string = normalise("".join(batch.characters[number][first : last + 1]))
+        texts.append(numbers.setdefault(string, len(numbers)))
+    text = torch.tensor(texts, dtype=torch.long)
     return Mentions(
         dialogue=dialogue,
         start=start,
         end=end,
-        utterance=utterance[dialogue, start],
-        speaker=speaker[dialogue, start],
+        utterance=batch.character_utterance.cpu()[dialogue, start],
+        speaker=batch.character_speaker.cpu()[dialogue, start],
         text=text,
-        person=persons[text] if rows else text,
-        strings=strings,
+        person=torch.tensor([person(string) for string in numbers], dtype=torch.long)[text],
+        strings=list(numbers),
     )
 
 
@@ -167,27 +148,27 @@ def antecedents_of(vectors: Tensor, queries: Tensor, dialogue: Tensor, top_k: in
     """At most `top_k` earlier mentions of the same dialogue for each mention, [M, K], nearest first, -1 padding.
 
     Where a dialogue has more, those of the highest coarse score `queries @ vectors.T` stay; scored in blocks of rows.
+    `dialogue` and what is returned are on the CPU; only those scores are waited for.
     """
-    count = len(dialogue)
-    index = torch.arange(count, device=dialogue.device)
+    index = torch.arange(len(dialogue))
     first = torch.searchsorted(dialogue, dialogue)  # `dialogue` is sorted: where each one's mentions begin
     earlier = index - first
-    most = int(earlier.max()) if count else 0
-    width = min(most, top_k)
-    nearest = index[:, None] - 1 - torch.arange(width, device=dialogue.device)
+    most = int(earlier.max()) if len(dialogue) else 0
+    nearest = index[:, None] - 1 - torch.arange(min(most, top_k))
     antecedents = torch.where(nearest >= first[:, None], nearest, -1)
     if most <= top_k:
         return antecedents
+    crowded = (earlier > top_k).nonzero().flatten()
+    found = []
     with torch.no_grad():
-        crowded = (earlier > top_k).nonzero().flatten()
-        for low in range(0, len(crowded), ROWS):
-            rows = crowded[low : low + ROWS]
+        for rows in crowded.split(ROWS):
             begin, end = int(first[rows[0]]), int(rows[-1])
-            scores = queries[rows] @ vectors[begin:end].T
-            columns = torch.arange(begin, end, device=dialogue.device)
+            columns = torch.arange(begin, end)
             allowed = (columns >= first[rows][:, None]) & (columns < rows[:, None])
-            best = scores.masked_fill(~allowed, float("-inf")).topk(top_k, dim=1).indices + begin
-            antecedents[rows] = best.sort(dim=1, descending=True).values
+            scores = queries[rows] @ vectors[begin:end].T
+            best = scores.masked_fill(~allowed.to(scores.device), float("-inf")).topk(top_k, dim=1).indices + begin
+            found.append(best.sort(dim=1, descending=True).values)
+        antecedents[crowded] = torch.cat(found).cpu()
     return antecedents
 
 
@@ -204,9 +185,8 @@ def pair_features(mentions: Mentions, first: Tensor, second: Tensor) -> tuple[Te
 
     same_speaker = (mentions.speaker[first] == mentions.speaker[second]).long()
     relation = (same_speaker * len(PERSONS) + person_first) * len(PERSONS) + person_second
-    distance = torch.bucketize(
-        mentions.start[first] - mentions.start[second], torch.tensor(DISTANCES, device=first.device), right=True
-    )
+    apart = mentions.start[first] - mentions.start[second]
+    distance = torch.bucketize(apart, torch.tensor(DISTANCES), right=True)
     position = (mentions.utterance[first] == mentions.utterance[second]).long()
     position[mentions.start[first] <= mentions.end[second]] = 2
     nested = (mentions.end[first] <= mentions.end[second]) | (mentions.start[first] == mentions.start[second])
@@ -223,23 +203,26 @@ def _contained(mentions: Mentions, first: Tensor, second: Tensor, wanted: Tensor
     codes, inverse = (mentions.text[first[index]] * number + mentions.text[second[index]]).unique(return_inverse=True)
     strings = mentions.strings
     held = [contains(strings[code // number], strings[code % number]) for code in codes.tolist()]
-    return index[torch.tensor(held, device=index.device)[inverse]]
+    return index[torch.tensor(held)[inverse]]
 
 
 def clustering_loss(antecedents: Tensor, scores: Tensor, entity: Tensor, count: int, kind: str = "bce") -> Tensor:
     """Loss of pair logits [M, K] against `entity` [M], the gold cluster's number in the batch (-1: a wrong mention).
 
+    `antecedents` and `entity` are on the CPU.
+
     "bce": binary cross-entropy over pairs. "marginal": -log of the probability of the gold antecedents, or of none
     (logit 0), over mentions. Either is the sum in a dialogue, its mean over all `count` dialogues.
     """
-    row, column = (antecedents >= 0).nonzero(as_tuple=True)
-    gold = (entity[row] == entity[antecedents[row, column]]) & (entity[row] >= 0)
+    real = antecedents >= 0
+    gold = real & (entity[:, None] == entity[antecedents.clamp(min=0)]) & (entity >= 0)[:, None]
+    real, gold = torch.stack([real, gold]).to(scores.device)
     if kind == "bce":
-        losses = F.binary_cross_entropy_with_logits(scores[row, column], gold.float(), reduction="none")
-        return losses.sum() / count
-    correct = torch.zeros_like(antecedents, dtype=torch.bool).index_put((row, column), gold)
+        # no logit is read where there is no pair: they are -inf there
+        losses = F.binary_cross_entropy_with_logits(scores.masked_fill(~real, 0.0), gold.float(), reduction="none")
+        return torch.where(real, losses, 0.0).sum() / count
     none = F.pad(scores, (1, 0), value=0.0)
-    target = torch.cat([~correct.any(1, keepdim=True), correct], 1)
+    target = torch.cat([~gold.any(1, keepdim=True), gold], 1)
     losses = none.logsumexp(1) - none.masked_fill(~target, float("-inf")).logsumexp(1)
     return losses.sum() / count
 
@@ -250,9 +233,8 @@ def close_clusters(antecedents: Tensor, scores: Tensor, threshold: float) -> lis
     count = len(antecedents)
     if antecedents.shape[1] == 0:
         return list(range(count))
-    best, column = scores.max(1)
-    chosen = antecedents.gather(1, column[:, None]).squeeze(1)
-    chosen = torch.where(best.sigmoid() > threshold, chosen, -1)
+    best, column = (value.cpu() for value in scores.max(1))
+    chosen = torch.where(best.sigmoid() > threshold, antecedents.gather(1, column[:, None]).squeeze(1), -1)
     cluster = list(range(count))
     for mention, antecedent in enumerate(chosen.tolist()):  # antecedents come first, so their cluster is known
         if antecedent >= 0:

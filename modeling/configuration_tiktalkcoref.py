@@ -5,12 +5,11 @@ Everything the model needs to be built is here, so that `from_pretrained` never 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from transformers import AutoConfig, PretrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-
-__all__ = ["TikTalkCorefConfig"]
 
 VISION_DEFAULTS = {
     "model_args": {},
@@ -154,38 +153,38 @@ class TikTalkCorefConfig(PretrainedConfig):
         self._check()
 
     def _check(self) -> None:
-        for name in ("projection_dim", "mention_hidden_size", "pair_hidden_size", "max_mention_length",
-                     "antecedent_top_k", "max_title_length", "max_speakers"):  # fmt: skip
-            _require(
-                self,
-                name,
-                lambda value: _is_integer(value) and 1 <= value <= LARGEST,
-                "a whole number of at least 1",
-            )
-        for name in ("mention_threshold", "antecedent_threshold"):
-            _require(self, name, lambda value: 0 < value < 1, "a probability between 0 and 1, both excluded")
-        _require(self, "dropout", lambda value: 0 <= value < 1, "at least 0 and below 1")
-        for name in ("start_weight", "end_weight", "clustering_weight", "linking_weight"):
-            _require(self, name, lambda value: 0 <= value < float("inf"), "a finite number of at least 0")
-        _require(self, "max_mentions_per_character", lambda value: value > 0, "above 0")
-        _require(
-            self, "max_query_length", lambda value: _is_integer(value) and 3 <= value <= LARGEST, "at least 3 tokens"
+        def require(names: str, is_valid: Callable[[Any], bool], expected: str) -> None:
+            for name in names.split():
+                value = getattr(self, name)
+                try:
+                    valid = is_valid(value)
+                except TypeError:
+                    valid = False
+                if not valid:
+                    raise SettingsError(f"{name} is {value!r}: expected {expected}.")
+
+        def whole(least: int, most: int = LARGEST) -> Callable[[Any], bool]:
+            return lambda value: _is_integer(value) and least <= value <= most
+
+        sizes = "projection_dim mention_hidden_size pair_hidden_size max_mention_length antecedent_top_k"
+        weights = "start_weight end_weight clustering_weight linking_weight"
+        tokens = "cls_token_id sep_token_id pad_token_id"
+        require(f"{sizes} max_title_length max_speakers", whole(1), "a whole number of at least 1")
+        probability = "a probability between 0 and 1, both excluded"
+        require("mention_threshold antecedent_threshold", lambda value: 0 < value < 1, probability)
+        require("dropout", lambda value: 0 <= value < 1, "at least 0 and below 1")
+        require(
+            f"{weights} initializer_range", lambda value: 0 <= value < float("inf"), "a finite number of at least 0"
         )
-        _require(self, "initializer_range", lambda value: 0 <= value < float("inf"), "a finite number of at least 0")
-        _require(self, "logit_scale_init_value", lambda value: abs(value) < float("inf"), "a finite number")
-        for name in ("cls_token_id", "sep_token_id", "pad_token_id"):
-            _require(
-                self, name, lambda value: value is None or (_is_integer(value) and value >= 0), "a token id or None"
-            )
+        require("max_mentions_per_character", lambda value: value > 0, "above 0")
+        require("max_query_length", whole(3), "at least 3 tokens")
+        require("logit_scale_init_value", lambda value: abs(value) < float("inf"), "a finite number")
+        require(tokens, lambda value: value is None or (_is_integer(value) and value >= 0), "a token id or None")
         for name, choices in CHOICES.items():
-            _require(self, name, lambda value, choices=choices: value in choices, f"one of {', '.join(choices)}")
-        _require(self, "window_size", lambda value: _is_integer(value) and 8 <= value <= LARGEST, "at least 8 tokens")
-        _require(
-            self,
-            "window_stride",
-            lambda value: _is_integer(value) and 1 <= value < self.window_size,
-            f"at least 1 and below window_size ({self.window_size})",
-        )
+            require(name, choices.__contains__, f"one of {', '.join(choices)}")
+        require("window_size", whole(8), "at least 8 tokens")
+        stride = f"at least 1 and below window_size ({self.window_size})"
+        require("window_stride", whole(1, self.window_size - 1), stride)
         longest = getattr(self.text_config, "max_position_embeddings", None)
         if longest and longest > 0 and self.window_size > longest:
             raise SettingsError(
@@ -239,9 +238,7 @@ def _vision_config(value: dict[str, Any] | None) -> dict[str, Any] | None:
             f"{MOST_PIXELS}."
         )
     for name in ("image_mean", "image_std"):
-        values = result[name]
-        if not isinstance(values, list | tuple) or len(values) != 3 or not all(map(_is_number, values)):
-            raise SettingsError(f"vision_config.{name} is {values!r}: expected three numbers, one a colour channel.")
+        check_channels(f"vision_config.{name}", result[name])
     if not isinstance(result["model_args"], dict):
         raise SettingsError(f"vision_config.model_args is {result['model_args']!r}: expected a dict.")
     return result
@@ -264,19 +261,16 @@ def _check_sizes(values: dict[str, Any], where: str) -> None:
                 )
 
 
+def check_channels(name: str, values: Any) -> None:
+    """Raise SettingsError where `values` are not three finite numbers; a standard deviation (`..._std`) is not 0."""
+    three = isinstance(values, list | tuple) and len(values) == 3
+    if not three or not all(map(_is_finite, values)) or (name.endswith("_std") and 0 in values):
+        raise SettingsError(f"{name} is {values!r}: expected three numbers, one a colour channel.")
+
+
 def _is_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_number(value: object) -> bool:
+def _is_finite(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
-
-
-def _require(config: TikTalkCorefConfig, name: str, is_valid: Any, expected: str) -> None:
-    value = getattr(config, name)
-    try:
-        valid = is_valid(value)
-    except TypeError:
-        valid = False
-    if not valid:
-        raise SettingsError(f"{name} is {value!r}: expected {expected}.")

@@ -13,8 +13,6 @@ from .checks_tiktalkcoref import AGAIN, ModelFolderError, check_file, check_weig
 from .configuration_tiktalkcoref import TikTalkCorefConfig
 from .modeling_tiktalkcoref import TikTalkCorefModel
 
-__all__ = ["check_folder"]
-
 
 def check_folder(folder: str | Path) -> None:
     """Check a folder that the `save_pretrained` of a model and of its processor wrote.

@@ -26,18 +26,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-KEYS = (
-    "sentences",
-    "speakers",
-    "title",
-    "regions",
-    "frames",
-    "boxes",
-    "clusters",
-    "links",
-    "region_identities",
-    "doc_key",
-)
+TEXT = ("sentences", "speakers", "title")
+PICTURES = ("regions", "frames", "boxes")
+LABELS = ("clusters", "links", "region_identities")
+KEYS = (*TEXT, *PICTURES, *LABELS, "doc_key")
 DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")  # Pillow's names of grey pictures of more than 8 bits
 MAX_PIXELS = 64_000_000  # twice an 8K frame; a larger picture is taken for a decompression bomb
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 import unicodedata
 from functools import lru_cache
 
-__all__ = ["PAIR_KINDS", "PERSONS", "contains", "is_blank", "normalise", "person", "query_rank"]
-
 PERSONS = ("none", "first", "second", "third", "other")
 PAIR_KINDS = ("pronoun_pronoun", "entity_pronoun", "match", "contains", "other")
 
@@ -23,29 +21,13 @@ _OTHER = (
     "众人 别人 旁人 人家 他人 对方 双方 彼此 某人 某某 这 那 这个 那个 这位 那位 这些 那些 这人 那人 这货 那货 "
     "这厮 那厮 这家伙 那家伙 这俩 那俩 这几个 那几个 这里 那里 啥 什么"
 )
-_NOUN_BEGINS = (
-    "这",
-    "那",
-    "一个",
-    "一位",
-    "两个",
-    "有个",
-    "有些",
-    "某",
-    "每",
-    "我",
-    "你",
-    "您",
-    "他",
-    "她",
-    "咱",
-    "俺",
-)
+_NOUN_BEGINS = ("这", "那", "一个", "一位", "两个", "有个", "有些", "某", "每", *"我你您他她咱俺")
 _NOUN_ENDS = (
     "人 男生 女生 男孩 女孩 男的 女的 男子 女子 小伙 小伙子 姑娘 妹子 妹妹 姐姐 哥哥 弟弟 小哥 小姐姐 小哥哥 "
     "小姐 先生 女士 老师 老板 主播 博主 楼主 演员 明星 歌手 孩子 宝宝 儿子 女儿 妈妈 爸爸 妈 爸 老婆 老公 媳妇 "
     "爷爷 奶奶 朋友 同学 兄弟 姐妹 美女 帅哥 家伙 网友 粉丝 队友"
 )
+_SELVES = ("自己", "自个", "自个儿", "本人", "自身")
 _NUMBERS = ("俩", "仨", "两个", "两", "三个", "几个", "这些人", "二人", "两人", "三人")
 
 
@@ -54,12 +36,9 @@ def _table() -> dict[str, int]:
     for words, name in ((_FIRST, "first"), (_SECOND, "second"), (_THIRD, "third")):
         code = PERSONS.index(name)
         for word in words.split():
-            plural = [word + ending for ending in ("们", "门", "萌")]
-            forms = [word, *plural]
-            forms += [form + number for form in (word, plural[0]) for number in _NUMBERS]
-            forms += [
-                form + ending for form in (word, *plural[:1]) for ending in ("自己", "自个", "自个儿", "本人", "自身")
-            ]
+            plural = word + "们"
+            forms = [word, plural, word + "门", word + "萌"]
+            forms += [form + ending for form in (word, plural) for ending in (*_NUMBERS, *_SELVES)]
             for form in forms:
                 table.setdefault(form, code)
     return table

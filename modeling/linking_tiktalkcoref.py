@@ -11,7 +11,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,20 +21,7 @@ from torch.nn import functional as F
 from .batch_tiktalkcoref import DialogueBatch, Spans
 from .configuration_tiktalkcoref import TikTalkCorefConfig
 from .lexicon_tiktalkcoref import normalise, query_rank
-from .precision_tiktalkcoref import exact, in_full_precision
-
-__all__ = [
-    "LinkingHead",
-    "LinkingTargets",
-    "assign_regions",
-    "build_queries",
-    "cluster_contexts",
-    "link_targets",
-    "linking_loss",
-    "mean_pictures",
-    "query_tokens",
-    "title_tokens",
-]
+from .precision_tiktalkcoref import in_full_precision
 
 MAX_LOGIT_SCALE = math.log(100.0)  # CLIP's own bound on the inverse temperature
 
@@ -67,9 +56,8 @@ class LinkingHead(nn.Module):
         null_score = self.null_score(context).squeeze(-1)
         with in_full_precision(clusters):
             scale = self._scale()
-            return scale * clusters @ F.normalize(
-                regions.float(), dim=-1
-            ).T, scale * self.null_cosine + null_score.float()
+            logits = scale * clusters @ F.normalize(regions.float(), dim=-1).T
+            return logits, scale * self.null_cosine + null_score.float()
 
     def embed(self, queries: Tensor, context: Tensor) -> Tensor:
         """Projected queries [K, P] and contexts [K, 2H] -> the clusters' embeddings [K, P], of length 1."""
@@ -132,13 +120,14 @@ def build_queries(clusters: dict[int, list], batch: DialogueBatch, config: TikTa
             "TikTalkCorefConfig (from_encoders and from_chinese_clip read the tokenizer beside the weights)."
         )
     special = (config.cls_token_id, config.sep_token_id, config.max_query_length)
+    pieces = batch.input_ids.flatten()[batch.character_index.clamp(min=0)].tolist()
     queries = []
     for number, found in clusters.items():
-        text, index = batch.characters[number], batch.character_index[number]
-        tokens = batch.input_ids.flatten()[index.clamp(min=0)].tolist()
+        text, tokens = batch.characters[number], pieces[number]
         title: list[int] = []
         if config.query_title:
-            title = title_tokens(int(index[0]), batch.input_ids, batch.token_speaker, config.sep_token_id)
+            first = int(batch.character_index[number, 0])
+            title = title_tokens(first, batch.input_ids, batch.token_speaker, config.sep_token_id)
         for cluster in found:
             mentions = [("".join(text[start : end + 1]), tokens[start : end + 1]) for start, end in cluster]
             queries.append(query_tokens(mentions, title, config.query_separator_ids, *special))
@@ -155,23 +144,24 @@ def title_tokens(position: int, input_ids: Tensor, token_speaker: Tensor, sep: i
 
 
 def cluster_contexts(states: Tensor, clusters: dict[int, list[list]]) -> tuple[Tensor, Tensor]:
-    """States [B, C, H] -> for each cluster the mean of its mentions' [first; last], [K, 2H], and its dialogue, [K]."""
+    """States [B, C, H] -> for each cluster the mean of its mentions' [first; last], [K, 2H], and its dialogue, [K].
+
+    The latter is on the CPU.
+    """
     found = [(number, cluster) for number, dialogue in clusters.items() for cluster in dialogue]
     rows = [(row, number, *span) for row, (number, cluster) in enumerate(found) for span in cluster]
-    index = torch.tensor(rows, dtype=torch.long, device=states.device).reshape(-1, 4)
-    row, dialogue, start, end = index.unbind(1)
+    row, dialogue, start, end = torch.tensor(rows, dtype=torch.long).reshape(-1, 4).unbind(1)
     ends = torch.cat([states[dialogue, start], states[dialogue, end]], -1)
-    sums = ends.new_zeros((len(found), ends.shape[-1])).index_add(0, row, ends)
+    sums = ends.new_zeros((len(found), ends.shape[-1])).index_add(0, row.to(ends.device), ends)
     counts = torch.bincount(row, minlength=len(found)).clamp(min=1)[:, None]
-    owners = torch.tensor([number for number, _ in found], dtype=torch.long, device=states.device)
-    return sums / counts.to(sums.dtype), owners
+    return sums / counts.to(sums), torch.tensor([number for number, _ in found], dtype=torch.long)
 
 
 def mean_pictures(features: Tensor, region: Tensor, count: int) -> Tensor:
-    """Projected pictures [Q, P], and the region of each, [Q] -> the mean embedding of each of `count` regions."""
+    """Projected pictures [Q, P], and the region of each, [Q] on the CPU -> the mean embedding of each of `count`."""
     embedded = F.normalize(features.float(), dim=-1)
-    sums = embedded.new_zeros((count, embedded.shape[1])).index_add(0, region, embedded)
-    return sums / torch.bincount(region, minlength=count)[:, None]
+    sums = embedded.new_zeros((count, embedded.shape[1])).index_add(0, region.to(embedded.device), embedded)
+    return sums / torch.bincount(region, minlength=count)[:, None].to(sums)
 
 
 @dataclass
@@ -238,7 +228,7 @@ def linking_loss(
     (regions) of a dialogue, its mean over `count` dialogues.
 
     Args:
-        logits: [K, R]. null: [K].
+        logits: [K, R]. null: [K]. What follows is on the CPU.
         link: [K], the region that a cluster is linked to, -1 for none.
         identity: [R], a number a known person, -1 unknown.
         cluster_dialogue, region_dialogue: [K] and [R].
@@ -249,26 +239,29 @@ def linking_loss(
     linked = F.one_hot(link.clamp(min=0), len(identity)).bool() & (link >= 0)[:, None]
     positive = linked | (same_person & same_video)
     allowed = same_video if negatives == "video" else same_video | ~same_person
+    right = torch.cat([positive, (link < 0)[:, None]], 1).to(logits.device)
+    same_video, positive, allowed = torch.stack([same_video, positive, allowed]).to(logits.device)
 
     options = torch.cat([logits.masked_fill(~same_video, float("-inf")), null[:, None]], 1)
-    right = torch.cat([positive, (link < 0)[:, None]], 1)
     within = options.logsumexp(1) - options.masked_fill(~right, float("-inf")).logsumexp(1)
     to_region = _soft_cross_entropy(logits, positive, allowed)
     to_cluster = _soft_cross_entropy(logits.T, positive.T, allowed.T)
-    rows, columns = positive.any(1), positive.any(0)
-    contrastive = to_region[rows].sum() + to_cluster[columns].sum()
-    return (within.sum() + contrastive / 2) / count
+    return (within.sum() + (to_region + to_cluster) / 2) / count
 
 
 def _soft_cross_entropy(logits: Tensor, positive: Tensor, allowed: Tensor) -> Tensor:
-    """Cross-entropy of each row against equal shares of its positives; pairs not allowed are in neither part."""
-    allowed = allowed | ~positive.any(1, keepdim=True)  # a row without positives is dropped later: keep it finite
+    """Sum over the rows that have positives of the cross-entropy against equal shares of them.
+
+    Pairs not allowed are in neither part.
+    """
+    some = positive.any(1)
+    allowed = allowed | ~some[:, None]  # a row without positives counts nothing: keep it finite
     total = logits.masked_fill(~allowed, float("-inf")).logsumexp(1)
     mean = torch.where(positive, logits, 0.0).sum(1) / positive.sum(1).clamp(min=1)
-    return total - mean
+    return torch.where(some, total - mean, 0.0).sum()
 
 
-def assign_regions(log_regions: Tensor, log_null: Tensor) -> list[int]:
+def assign_regions(log_regions: ArrayLike, log_null: ArrayLike) -> list[int]:
     """The most probable assignment in which no region is taken twice: the region of each cluster, -1 for none.
 
     A region is worth what it gains over none (Kuhn-Munkres over the gains), so it is taken only for a gain.
@@ -276,7 +269,7 @@ def assign_regions(log_regions: Tensor, log_null: Tensor) -> list[int]:
     Args:
         log_regions: [K, R] log-probabilities. log_null: [K].
     """
-    gain = exact(log_regions - log_null[:, None]).clip(min=0)
+    gain = (np.asarray(log_regions, float) - np.asarray(log_null, float)[:, None]).clip(min=0)
     regions = [-1] * gain.shape[0]
     for cluster, region in zip(*linear_sum_assignment(gain, maximize=True), strict=True):
         if gain[cluster, region] > 0:

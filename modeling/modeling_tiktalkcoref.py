@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,7 +19,6 @@ from transformers import PretrainedConfig
 from transformers.utils import logging
 
 from .batch_tiktalkcoref import DialogueBatch, Spans, TikTalkCorefOutput
-from .chinese_clip_tiktalkcoref import read_checkpoint
 from .clustering_tiktalkcoref import ClusteringHead, close_clusters, clustering_loss, describe_mentions
 from .configuration_tiktalkcoref import TikTalkCorefConfig
 from .encoders_tiktalkcoref import (
@@ -26,6 +26,7 @@ from .encoders_tiktalkcoref import (
     build_vision_encoder,
     load_text_encoder,
     pretrained_vision_config,
+    read_chinese_clip,
     special_tokens,
     vision_size,
 )
@@ -36,20 +37,25 @@ from .linking_tiktalkcoref import (
     cluster_contexts,
     link_targets,
     linking_loss,
+    mean_pictures,
 )
 from .mentions_tiktalkcoref import MentionHead, band_mask, mention_labels, mention_losses, select_mentions
+from .precision_tiktalkcoref import exact
 from .pretrained_tiktalkcoref import TikTalkCorefPreTrainedModel
-from .reading_tiktalkcoref import TikTalkCorefReader
 
 __all__ = ["TikTalkCorefModel", "TikTalkCorefOutput", "TikTalkCorefPreTrainedModel"]
 
 logger = logging.get_logger(__name__)
 
+TOKENS = 16384  # tokens encoded at once without gradients: bounds the memory of long dialogues
+PICTURES = 256  # pictures likewise
 
-class TikTalkCorefModel(TikTalkCorefReader):
+
+class TikTalkCorefModel(TikTalkCorefPreTrainedModel):
     """Mentions, clusters and their regions.
 
     Built from the config alone, with random weights; `from_encoders` and `from_chinese_clip` take pretrained ones.
+    Mentions, clusters and queries are described on the CPU; the device is waited for where its numbers decide.
     """
 
     def __init__(self, config: TikTalkCorefConfig) -> None:
@@ -61,7 +67,8 @@ class TikTalkCorefModel(TikTalkCorefReader):
         self.speaker_embedding.initial_weight = 0.0  # type: ignore[assignment]
         self.mention_head = MentionHead(hidden, config.mention_hidden_size, config.max_mention_length, config.dropout)
         self.clustering_head = ClusteringHead(hidden, config.pair_hidden_size, config.antecedent_top_k, config.dropout)
-        self.vision_encoder = self.linking_head = None
+        self.vision_encoder: nn.Module | None = None  # where the model reads text only
+        self.linking_head: LinkingHead | None = None
         if config.vision_config is not None:
             self.vision_encoder = build_vision_encoder(config.vision_config)
             self.linking_head = LinkingHead(
@@ -110,7 +117,7 @@ class TikTalkCorefModel(TikTalkCorefReader):
         Raises:
             OSError: The checkpoint cannot be had. ValueError: it is no Chinese-CLIP checkpoint, or a field is wrong.
         """
-        fields, weights = read_checkpoint(os.fspath(name))
+        fields, weights = read_chinese_clip(os.fspath(name))
         model = cls(cls.config_class(**{**fields, **config}))
         missing, unexpected = model.load_state_dict(weights, strict=False)
         towers = ("text_encoder.", "vision_encoder.")
@@ -118,6 +125,29 @@ class TikTalkCorefModel(TikTalkCorefReader):
             raise ValueError(f"{name} does not fit: missing {missing}, unexpected {unexpected}.")
         logger.warning_once("mention_head and clustering_head start from random weights and are to be trained.")
         return model
+
+    def get_input_embeddings(self) -> Any:
+        return self.text_encoder.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.text_encoder.set_input_embeddings(value)
+
+    def get_text_features(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+    ) -> Tensor:
+        """Texts [K, L] -> the projected states of their [CLS], [K, P], not normalised."""
+        kinds = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        states = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask, **kinds).last_hidden_state
+        return self._linking().text_projection(states[:, 0])
+
+    def get_image_features(self, pixel_values: Tensor) -> Tensor:
+        """Pictures [Q, 3, H, W] -> their projected features [Q, P], not normalised."""
+        head, encoder = self._linking(), self.vision_encoder
+        assert encoder is not None  # it comes with the head
+        pixel_values = pixel_values.to(head.visual_projection.weight.dtype)
+        if torch.is_grad_enabled() or len(pixel_values) <= PICTURES:
+            return head.visual_projection(encoder(pixel_values))
+        return torch.cat([head.visual_projection(encoder(part)) for part in pixel_values.split(PICTURES)])
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """All parameters by the learning rate that they need: "text_encoder", "vision_encoder", "scalars", "heads".
@@ -138,7 +168,8 @@ class TikTalkCorefModel(TikTalkCorefReader):
         """Embeddings [K, P] of given clusters, to be compared with those of regions by cosine."""
         batch = DialogueBatch.of(batch)
         batch.check_spans(clusters)
-        queries, context, _ = self._describe_clusters(self._read(batch), dict(enumerate(clusters)), batch)
+        text = batch.on_cpu()
+        queries, context, _ = self._describe_clusters(self._read(batch), dict(enumerate(clusters)), text)
         return self._linking().embed(queries, context)
 
     @torch.no_grad()
@@ -147,10 +178,11 @@ class TikTalkCorefModel(TikTalkCorefReader):
         batch = DialogueBatch.of(batch).to(self.device)
         if batch.pixel_values is None or not any(batch.clusters or ()):
             return
+        text = batch.on_cpu()
         with self._evaluating():
             states = self._read(batch)
-            queries, context, dialogue = self._describe_clusters(states, dict(enumerate(batch.clusters or ())), batch)
-            regions, region_dialogue = self._regions(batch)
+            queries, context, dialogue = self._describe_clusters(states, dict(enumerate(batch.clusters or ())), text)
+            regions, region_dialogue = self._regions(text)
             cosines = self._linking().embed(queries, context) @ F.normalize(regions.float(), dim=-1).T
         self._linking().start_null(cosines[dialogue[:, None] == region_dialogue])
 
@@ -182,6 +214,7 @@ class TikTalkCorefModel(TikTalkCorefReader):
             characters, sentence_lengths, token_type_ids, pixel_values, region_dialogue, picture_region,
             clusters, links, region_identities, masked_input_ids,
         )  # fmt: skip
+        text = batch.on_cpu() if clusters is not None else batch
         states = self._read(batch)
         start_logits, end_logits = self.mention_head(states)
         output = TikTalkCorefOutput(start_logits=start_logits, end_logits=end_logits, num_dialogues=len(states))
@@ -190,19 +223,18 @@ class TikTalkCorefModel(TikTalkCorefReader):
         batch.check_spans(clusters)
         config = self.config
         mask = band_mask(character_utterance, config.max_mention_length)
-        starts, spans = mention_labels(clusters, (mask.shape[0], mask.shape[1], mask.shape[2]))
+        labels = mention_labels(clusters, end_logits)
         output.loss_start, output.loss_end = mention_losses(
-            start_logits, end_logits, mask, starts.to(states.device), spans.to(states.device),
-            config.end_starts, config.mention_threshold,
-        )  # fmt: skip
+            start_logits, end_logits, mask, *labels, config.end_starts, config.mention_threshold
+        )
         predicted = None
         if config.clustering_negatives:
-            predicted = self._select(start_logits.detach(), end_logits.detach(), batch)
-        output.loss_clustering = self._clustering_loss(states, clusters, predicted, batch)
+            predicted = self._select(start_logits.detach(), end_logits.detach(), text)
+        output.loss_clustering = self._clustering_loss(states, clusters, predicted, text)
         output.loss = config.start_weight * output.loss_start + config.end_weight * output.loss_end
         output.loss = output.loss + config.clustering_weight * output.loss_clustering
         if pixel_values is not None and links is not None and self.vision_encoder is not None:
-            output.loss_linking = self._linking_loss(states, clusters, links, batch)
+            output.loss_linking = self._linking_loss(states, clusters, links, text)
             if output.loss_linking is not None:
                 output.loss = output.loss + config.linking_weight * output.loss_linking
         return output
@@ -237,12 +269,13 @@ class TikTalkCorefModel(TikTalkCorefReader):
             self.train(training)
 
     def _predict(self, batch: DialogueBatch, clusters: Spans | None, mentions: list | None) -> list[dict[str, Any]]:
+        text = batch.on_cpu()
         states = self._read(batch, whole=True)
         if clusters is None:
             if mentions is None:
                 start_logits, end_logits = self.mention_head(states)
-                mentions = self._select(start_logits, end_logits, batch)
-            clusters = self._cluster(states, mentions, batch)
+                mentions = self._select(start_logits, end_logits, text)
+            clusters = self._cluster(states, mentions, text)
         batch.check_spans(clusters)
         results = [
             {
@@ -255,21 +288,76 @@ class TikTalkCorefModel(TikTalkCorefReader):
             for dialogue, scores in zip(clusters, self._mention_scores(states, clusters), strict=True)
         ]
         if batch.pixel_values is not None and self.vision_encoder is not None:
-            self._link(results, states, batch)
+            self._link(results, states, text)
         return results
+
+    # Reading.
+
+    def _linking(self) -> LinkingHead:
+        if self.linking_head is None:
+            raise ValueError("this model reads text only: its config has no vision_config.")
+        return self.linking_head
+
+    def _read(self, batch: DialogueBatch, whole: bool = False) -> Tensor:
+        """The state of every character, [B, C, H]; without gradients the windows are encoded some at a time.
+
+        Args:
+            whole: read the characters that training hides, too.
+        """
+        read = batch.input_ids if whole or batch.masked_input_ids is None else batch.masked_input_ids
+        windows, length = read.shape
+        rows = windows if torch.is_grad_enabled() else max(1, TOKENS // length)
+        parts = [self._encode(read, batch, slice(low, low + rows)) for low in range(0, windows, rows)]
+        return torch.cat(parts).flatten(0, 1)[batch.character_index.clamp(min=0)]
+
+    def _encode(self, input_ids: Tensor, batch: DialogueBatch, part: slice) -> Tensor:
+        """The states of some of the windows, [n, L, H]."""
+        speaker = batch.token_speaker[part]
+        row = torch.where(speaker > 0, (speaker - 1) % self.config.max_speakers + 1, 0)
+        embedded = self.get_input_embeddings()(input_ids[part]) + self.speaker_embedding(row)
+        kinds = {} if batch.token_type_ids is None else {"token_type_ids": batch.token_type_ids[part]}
+        mask = batch.attention_mask[part]
+        return self.text_encoder(inputs_embeds=embedded, attention_mask=mask, **kinds).last_hidden_state
+
+    def _read_queries(self, queries: list[list[int]]) -> Tensor:
+        features = []
+        step = len(queries) if torch.is_grad_enabled() else TOKENS // self.config.max_query_length
+        for low in range(0, len(queries), max(1, step)):
+            part = [torch.tensor(query) for query in queries[low : low + step]]
+            ids = nn.utils.rnn.pad_sequence(part, batch_first=True, padding_value=self.config.pad_token_id or 0)
+            lengths = torch.tensor([len(query) for query in part])
+            mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
+            features.append(self.get_text_features(ids.to(self.device), mask.to(self.device)))
+        return torch.cat(features)
+
+    def _regions(self, batch: DialogueBatch, dialogues: list[int] | None = None) -> tuple[Tensor, Tensor]:
+        """Projected regions [R', P] of some dialogues (of all), and the dialogue of each, [R'].
+
+        A region of several pictures is the mean of their embeddings.
+        """
+        pixels, owner, picture_region = batch.pixel_values, batch.region_dialogue, batch.picture_region
+        assert pixels is not None and owner is not None  # noqa: PT018 (they come together)
+        used = torch.ones_like(owner, dtype=torch.bool)
+        if dialogues is not None:
+            used = torch.isin(owner, torch.tensor(dialogues))
+        if picture_region is None:
+            return self.get_image_features(pixels[used]), owner[used]
+        shown = used[picture_region]
+        row = (used.cumsum(0) - 1)[picture_region[shown]]
+        return mean_pictures(self.get_image_features(pixels[shown]), row, int(used.sum())), owner[used]
 
     # Mentions and clusters.
 
-    def _select(self, start_logits: Tensor, end_logits: Tensor, batch: DialogueBatch) -> list[list[tuple[int, int]]]:
+    def _select(self, start_logits: Tensor, end_logits: Tensor, text: DialogueBatch) -> list[list[tuple[int, int]]]:
         """The mentions found, a list of inclusive spans a dialogue; none starts or ends with a blank."""
         config = self.config
-        mask = band_mask(batch.character_utterance, config.max_mention_length)
-        if (blank := batch.blank_edges(config.max_mention_length)) is not None:
+        mask = band_mask(text.character_utterance, config.max_mention_length)
+        if (blank := text.blank_edges(config.max_mention_length)) is not None:
             mask = mask & ~blank
         selected = select_mentions(
             start_logits, end_logits, mask, config.mention_threshold, config.max_mentions_per_character
         )
-        mentions: list[list[tuple[int, int]]] = [[] for _ in batch.characters]
+        mentions: list[list[tuple[int, int]]] = [[] for _ in text.characters]
         for number, start, end in torch.stack(selected, 1).tolist():
             mentions[number].append((start, end))
         return mentions
@@ -287,7 +375,7 @@ class TikTalkCorefModel(TikTalkCorefReader):
 
     def _mention_scores(self, states: Tensor, clusters: Spans) -> list[list[list[float]]]:
         rows = [(n, *span) for n, dialogue in enumerate(clusters) for cluster in dialogue for span in cluster]
-        index = torch.tensor(rows, dtype=torch.long, device=states.device).reshape(-1, 3)
+        index = torch.tensor(rows, dtype=torch.long).reshape(-1, 3)
         start, end = self.mention_head.score_spans(states, *index.unbind(1))
         scores = iter((start.sigmoid() * end.sigmoid()).tolist())
         return [[[next(scores) for _ in cluster] for cluster in dialogue] for dialogue in clusters]
@@ -295,7 +383,7 @@ class TikTalkCorefModel(TikTalkCorefReader):
     def _clustering_loss(
         self, states: Tensor, clusters: Spans, predicted: list[list[tuple[int, int]]] | None, batch: DialogueBatch
     ) -> Tensor:
-        """Over the gold mentions and, where given, the predicted ones, which corefer with nothing if they are wrong."""
+        """Over the gold mentions and, where given, predicted ones, which corefer with nothing if they are wrong."""
         numbered = enumerate((number, cluster) for number, dialogue in enumerate(clusters) for cluster in dialogue)
         entities = {(n, start, end): entity for entity, (n, cluster) in numbered for start, end in cluster}
         spans: list[list] = [[span for cluster in dialogue for span in cluster] for dialogue in clusters]
@@ -304,7 +392,7 @@ class TikTalkCorefModel(TikTalkCorefReader):
         mentions = describe_mentions(spans, batch)
         numbers = [entities.get(span, -1) for span in mentions.spans()]
         antecedents, scores = self.clustering_head(self.clustering_head.represent(states, mentions), mentions)
-        entity = torch.tensor(numbers, dtype=torch.long, device=states.device)
+        entity = torch.tensor(numbers, dtype=torch.long)
         return clustering_loss(antecedents, scores, entity, len(clusters), self.config.clustering_loss)
 
     # Links.
@@ -322,8 +410,8 @@ class TikTalkCorefModel(TikTalkCorefReader):
         return linking_loss(
             logits,
             null,
-            torch.tensor(targets.link, device=states.device),
-            torch.tensor(targets.identity, device=states.device),
+            torch.tensor(targets.link),
+            torch.tensor(targets.identity),
             cluster_dialogue,
             region_dialogue,
             len(clusters),
@@ -332,19 +420,23 @@ class TikTalkCorefModel(TikTalkCorefReader):
 
     def _link(self, results: list[dict[str, Any]], states: Tensor, batch: DialogueBatch) -> None:
         """Fill in the regions of the clusters of `results`, where a dialogue has any."""
-        pictured = [number for number, count in enumerate(batch.region_counts()) if count]
-        clusters = {number: results[number]["clusters"] for number in pictured if results[number]["clusters"]}
+        counts = batch.region_counts()
+        clusters = {n: found for n, result in enumerate(results) if counts[n] and (found := result["clusters"])}
         if not clusters:
             return
         queries, context, cluster_dialogue = self._describe_clusters(states, clusters, batch)
         features, region_dialogue = self._regions(batch)
-        for number in clusters:
-            rows, columns = cluster_dialogue == number, region_dialogue == number
-            logits, null = self._linking()(queries[rows], context[rows], features[columns])
-            options = torch.cat([logits, null[:, None]], 1).log_softmax(1)
-            results[number]["region_scores"] = options[:, :-1].exp().tolist()
-            results[number]["null_scores"] = options[:, -1].exp().tolist()
-            results[number]["regions"] = assign_regions(options[:, :-1], options[:, -1])
+        logits, null = self._linking()(queries, context, features)
+        elsewhere = (cluster_dialogue[:, None] != region_dialogue).to(logits.device)
+        options = torch.cat([logits.masked_fill(elsewhere, float("-inf")), null[:, None]], 1).log_softmax(1)
+        rows = iter(exact(options))
+        for number, found in clusters.items():
+            low = sum(counts[:number])
+            part = np.stack([next(rows) for _ in found])
+            regions, none = part[:, low : low + counts[number]], part[:, -1]
+            results[number]["region_scores"] = np.exp(regions).tolist()
+            results[number]["null_scores"] = np.exp(none).tolist()
+            results[number]["regions"] = assign_regions(regions, none)
 
     def _describe_clusters(
         self, states: Tensor, clusters: dict[int, list], batch: DialogueBatch

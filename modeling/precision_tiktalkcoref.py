@@ -12,8 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["best_device", "exact", "in_full_precision"]
-
 
 def best_device() -> torch.device:
     """The accelerator of this machine (CUDA, MPS, ...), or the CPU."""

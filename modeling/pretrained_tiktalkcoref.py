@@ -16,16 +16,9 @@ from .checks_tiktalkcoref import check_loaded, check_weights, read_config
 from .configuration_tiktalkcoref import TikTalkCorefConfig
 from .linking_tiktalkcoref import LinkingHead
 
-__all__ = ["TikTalkCorefPreTrainedModel"]
-
 ALIGNMENT = 64  # bytes
-ELSEWHERE = (
-    "variant",
-    "subfolder",
-    "state_dict",
-    "gguf_file",
-    "ignore_mismatched_sizes",
-)  # not what a check would read
+# not what a check would read
+ELSEWHERE = ("variant", "subfolder", "state_dict", "gguf_file", "ignore_mismatched_sizes")
 AUTO_MAP = {
     "AutoConfig": "configuration_tiktalkcoref.TikTalkCorefConfig",
     "AutoModel": "modeling_tiktalkcoref.TikTalkCorefModel",

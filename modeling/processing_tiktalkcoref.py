@@ -19,12 +19,10 @@ from transformers import PreTrainedTokenizerBase, ProcessorMixin
 from transformers.utils import logging
 
 from .batch_tiktalkcoref import NAMES, DialogueBatch
-from .configuration_tiktalkcoref import SettingsError
-from .inputs_tiktalkcoref import Dialogue, DialogueError, read_labels, read_regions, read_text
+from .configuration_tiktalkcoref import SettingsError, check_channels
+from .inputs_tiktalkcoref import LABELS, Dialogue, DialogueError, read_labels, read_regions, read_text
 
 logger = logging.get_logger(__name__)
-
-LABELS = ("clusters", "links", "region_identities")
 
 MAX_PIECES = 16  # a token that splits into more becomes one [UNK], as BERT's own tokenizer does with endless words
 MAX_CACHED = 100_000  # distinct characters and tokens whose pieces are remembered
@@ -69,7 +67,8 @@ class TikTalkCorefProcessor(ProcessorMixin):
             max_characters=max_characters,
             **({} if image_size is None else {"image_size": image_size}),
         )
-        _check_normalisation(image_mean, image_std)
+        check_channels("image_mean", image_mean)
+        check_channels("image_std", image_std)
         # a token of more pieces than a window can hold beside its [SEP] could never be read
         self._max_pieces = min(MAX_PIECES, _room(window_size, window_stride, max_title_length if use_title else 0) - 1)
         self.window_size = window_size
@@ -376,13 +375,6 @@ def _check_settings(**settings: Any) -> None:
         least, most = (1, 4096) if name == "image_size" else (0, 10_000_000)
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
             raise SettingsError(f"{name} is {value!r}: expected a whole number from {least} to {most:,}.")
-
-
-def _check_normalisation(mean: Any, std: Any) -> None:
-    for name, values in (("image_mean", mean), ("image_std", std)):
-        numbers = isinstance(values, list | tuple) and all(isinstance(value, int | float) for value in values)
-        if not numbers or len(values) != 3 or not np.isfinite(values).all() or (name == "image_std" and 0 in values):
-            raise SettingsError(f"{name} is {values!r}: expected three numbers, one a colour channel.")
 
 
 def _room(size: int, stride: int, title: int) -> int:

@@ -7,9 +7,7 @@ in a `try` block: transformers looks for a remote file's imports before it runs 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .inputs_tiktalkcoref import DialogueError
-
-PICTURES = ("regions", "frames", "boxes")
+from .inputs_tiktalkcoref import PICTURES, DialogueError
 
 
 class VideoReader:
