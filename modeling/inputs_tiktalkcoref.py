@@ -72,8 +72,8 @@ def read_text(dialogue: Any, where: str = "dialogue") -> Dialogue:
     check_keys(dialogue, KEYS, where)
     units = _read_sentences(dialogue.get("sentences"), where)
     title = dialogue.get("title")
-    if title is not None and not isinstance(title, str):
-        raise DialogueError(f"{where}: title: found {_a(title)}, expected a string or None.")
+    if title is not None:
+        _need_text(title, f"{where}: title", "a string or None")
     return Dialogue(units, _read_speakers(dialogue.get("speakers"), len(units), where), (title or "").strip())
 
 
@@ -100,11 +100,11 @@ def read_labels(dialogue: Mapping, n_units: int, n_regions: int | None, where: s
         DialogueError: labels that are missing, outside the dialogue, or of another length than what they label.
     """
     clusters: Any = dialogue.get("clusters")
-    if not _is_list(clusters):
-        raise DialogueError(
-            f"{where}: clusters: found {_a(clusters)}, expected a list of clusters, each a list of [start, end] token "
-            "offsets. Give labels=False to read a dialogue without labels."
-        )
+    expected = (
+        "a list of clusters, each a list of [start, end] token offsets. Give labels=False to read a dialogue without "
+        "labels"
+    )
+    _need_list(clusters, f"{where}: clusters", expected)
     checked = [
         [_read_span(span, n_units, f"{where}: clusters[{i}][{j}]") for j, span in enumerate(cluster)]
         for i, cluster in enumerate(clusters)
@@ -271,41 +271,29 @@ def _crop(frame: Image.Image, bbox: Any, number: int, where: str) -> Image.Image
 
 
 def _read_sentences(sentences: Any, where: str) -> list[list[str]]:
-    if not _is_list(sentences):
-        raise DialogueError(
-            f"{where}: sentences: found {_a(sentences)}, expected a list with one string (or list of characters) "
-            "an utterance."
-        )
+    _need_list(sentences, f"{where}: sentences", "a list with one string (or list of characters) an utterance")
     if not sentences:
         raise DialogueError(f"{where}: sentences is empty; expected at least one utterance.")
     units = []
     for i, sentence in enumerate(sentences):
         if not isinstance(sentence, str):
-            _check_tokens(sentence, f"{where}: sentences[{i}]")
+            _need_list(sentence, f"{where}: sentences[{i}]", "a string or a list of characters")
+            for j, unit in enumerate(sentence):
+                if not unit or not isinstance(unit, str):
+                    _need_text(unit, f"{where}: sentences[{i}][{j}]", "a character (or token) as a string")
+                    raise DialogueError(f"{where}: sentences[{i}][{j}] is an empty token; leave it out.")
         units.append(list(sentence))
         if not units[-1]:
             raise DialogueError(f"{where}: sentences[{i}] is empty; leave out utterances without text.")
     return units
 
 
-def _check_tokens(sentence: Any, where: str) -> None:
-    if not _is_list(sentence):
-        raise DialogueError(f"{where}: found {_a(sentence)}, expected a string or a list of characters.")
-    for j, unit in enumerate(sentence):
-        if not isinstance(unit, str):
-            raise DialogueError(f"{where}[{j}]: found {_a(unit)}, expected a character (or token) as a string.")
-        if not unit:
-            raise DialogueError(f"{where}[{j}] is an empty token; leave it out.")
-
-
 def _read_speakers(speakers: Any, n_utterances: int, where: str) -> list[int]:
     if speakers is None:
         return [i % 2 for i in range(n_utterances)]
-    if not _is_list(speakers):
-        raise DialogueError(f"{where}: speakers: found {_a(speakers)}, expected a list with one name an utterance.")
+    _need_list(speakers, f"{where}: speakers", "a list with one name an utterance")
     for i, speaker in enumerate(speakers):
-        if not isinstance(speaker, str):
-            raise DialogueError(f"{where}: speakers[{i}]: found {_a(speaker)}, expected a name as a string.")
+        _need_text(speaker, f"{where}: speakers[{i}]", "a name as a string")
     if len(speakers) != n_utterances:
         found = "more" if len(speakers) > n_utterances else "fewer"
         raise DialogueError(
@@ -332,9 +320,18 @@ def _read_list(dialogue: Mapping, key: str, where: str) -> Sequence:
     value = dialogue.get(key)
     if value is None:
         return ()
-    if not _is_list(value):
-        raise DialogueError(f"{where}: {key}: found {_a(value)}, expected a list.")
+    _need_list(value, f"{where}: {key}", "a list")
     return value
+
+
+def _need_list(value: Any, where: str, expected: str) -> None:
+    if not _is_list(value):
+        raise DialogueError(f"{where}: found {_a(value)}, expected {expected}.")
+
+
+def _need_text(value: Any, where: str, expected: str) -> None:
+    if not isinstance(value, str):
+        raise DialogueError(f"{where}: found {_a(value)}, expected {expected}.")
 
 
 def _is_list(value: Any) -> bool:

@@ -9,7 +9,6 @@ states in the dialogue, let in through a gate g that starts at 0. So a model fro
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -164,24 +163,21 @@ def mean_pictures(features: Tensor, region: Tensor, count: int) -> Tensor:
     return sums / torch.bincount(region, minlength=count)[:, None].to(sums)
 
 
-@dataclass
-class LinkingTargets:
-    """What the linking loss compares with, over the dialogues that train linking.
+def link_targets(
+    batch: DialogueBatch, clusters: Spans, links: list[list[int] | None]
+) -> tuple[dict[int, list], Tensor, Tensor]:
+    """What the linking loss compares with: links checked against clusters and regions.
 
-    Attributes:
-        clusters: by dialogue number.
-        link: region of each of the K clusters, an index into the R' regions of these dialogues, -1 for none.
-        identity: of each of the R' regions, a number a known person, -1 unknown.
+    A dialogue without regions, or without any link, trains nothing.
+
+    Returns:
+        the clusters of those that train linking, by dialogue number; the region of each of these K clusters, an index
+        into the R' regions of these dialogues, -1 for none; the person of each of the R', a number a known person, -1
+        unknown.
     """
-
-    clusters: dict[int, list]
-    link: list[int]
-    identity: list[int]
-
-
-def link_targets(batch: DialogueBatch, clusters: Spans, links: list[list[int] | None]) -> LinkingTargets:
-    """Links checked against clusters and regions; a dialogue without regions, or without any link, trains nothing."""
-    targets = LinkingTargets({}, [], [])
+    trained: dict[int, list] = {}
+    link: list[int] = []
+    identity: list[int] = []
     names: dict[str, int] = {}
     for number, (found, linked, count) in enumerate(zip(clusters, links, batch.region_counts(), strict=True)):
         if linked is None or count == 0:
@@ -189,12 +185,11 @@ def link_targets(batch: DialogueBatch, clusters: Spans, links: list[list[int] | 
         _check_links(linked, len(found), count, f"dialogue {number + 1} of the batch")
         if max(linked, default=-1) < 0:
             continue
-        offset = len(targets.identity)
         people = (batch.region_identities[number] if batch.region_identities else None) or [None] * count
-        targets.clusters[number] = found
-        targets.link += [region + offset if region >= 0 else -1 for region in linked]
-        targets.identity += [names.setdefault(name, len(names)) if name else -1 for name in people]
-    return targets
+        trained[number] = found
+        link += [region + len(identity) if region >= 0 else -1 for region in linked]
+        identity += [names.setdefault(name, len(names)) if name else -1 for name in people]
+    return trained, torch.tensor(link), torch.tensor(identity)
 
 
 def _check_links(links: list[int], clusters: int, regions: int, where: str) -> None:

@@ -145,9 +145,8 @@ class TikTalkCorefModel(TikTalkCorefPreTrainedModel):
         head, encoder = self._linking(), self.vision_encoder
         assert encoder is not None  # it comes with the head
         pixel_values = pixel_values.to(head.visual_projection.weight.dtype)
-        if torch.is_grad_enabled() or len(pixel_values) <= PICTURES:
-            return head.visual_projection(encoder(pixel_values))
-        return torch.cat([head.visual_projection(encoder(part)) for part in pixel_values.split(PICTURES)])
+        parts = [pixel_values] if torch.is_grad_enabled() else pixel_values.split(PICTURES)
+        return torch.cat([head.visual_projection(encoder(part)) for part in parts])
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """All parameters by the learning rate that they need: "text_encoder", "vision_encoder", "scalars", "heads".
@@ -168,8 +167,8 @@ class TikTalkCorefModel(TikTalkCorefPreTrainedModel):
         """Embeddings [K, P] of given clusters, to be compared with those of regions by cosine."""
         batch = DialogueBatch.of(batch)
         batch.check_spans(clusters)
-        text = batch.on_cpu()
-        queries, context, _ = self._describe_clusters(self._read(batch), dict(enumerate(clusters)), text)
+        given = dict(enumerate(clusters))
+        queries, context, _ = self._describe_clusters(self._read(batch), given, batch.on_cpu())
         return self._linking().embed(queries, context)
 
     @torch.no_grad()
@@ -227,9 +226,8 @@ class TikTalkCorefModel(TikTalkCorefPreTrainedModel):
         output.loss_start, output.loss_end = mention_losses(
             start_logits, end_logits, mask, *labels, config.end_starts, config.mention_threshold
         )
-        predicted = None
-        if config.clustering_negatives:
-            predicted = self._select(start_logits.detach(), end_logits.detach(), text)
+        negatives = config.clustering_negatives
+        predicted = self._select(start_logits.detach(), end_logits.detach(), text) if negatives else None
         output.loss_clustering = self._clustering_loss(states, clusters, predicted, text)
         output.loss = config.start_weight * output.loss_start + config.end_weight * output.loss_end
         output.loss = output.loss + config.clustering_weight * output.loss_clustering
@@ -354,9 +352,8 @@ class TikTalkCorefModel(TikTalkCorefPreTrainedModel):
         mask = band_mask(text.character_utterance, config.max_mention_length)
         if (blank := text.blank_edges(config.max_mention_length)) is not None:
             mask = mask & ~blank
-        selected = select_mentions(
-            start_logits, end_logits, mask, config.mention_threshold, config.max_mentions_per_character
-        )
+        limits = (config.mention_threshold, config.max_mentions_per_character)
+        selected = select_mentions(start_logits, end_logits, mask, *limits)
         mentions: list[list[tuple[int, int]]] = [[] for _ in text.characters]
         for number, start, end in torch.stack(selected, 1).tolist():
             mentions[number].append((start, end))
@@ -401,22 +398,14 @@ class TikTalkCorefModel(TikTalkCorefPreTrainedModel):
         self, states: Tensor, clusters: Spans, links: list[list[int] | None], batch: DialogueBatch
     ) -> Tensor | None:
         """None where no dialogue has both pictures and links; pictures of the others are not even looked at."""
-        targets = link_targets(batch, clusters, links)
-        if not targets.clusters:
+        trained, link, identity = link_targets(batch, clusters, links)
+        if not trained:
             return None
-        queries, context, cluster_dialogue = self._describe_clusters(states, targets.clusters, batch)
-        regions, region_dialogue = self._regions(batch, list(targets.clusters))
+        queries, context, cluster_dialogue = self._describe_clusters(states, trained, batch)
+        regions, region_dialogue = self._regions(batch, list(trained))
         logits, null = self._linking()(queries, context, regions)
-        return linking_loss(
-            logits,
-            null,
-            torch.tensor(targets.link),
-            torch.tensor(targets.identity),
-            cluster_dialogue,
-            region_dialogue,
-            len(clusters),
-            self.config.linking_negatives,
-        )
+        of_each = (link, identity, cluster_dialogue, region_dialogue)
+        return linking_loss(logits, null, *of_each, len(clusters), self.config.linking_negatives)
 
     def _link(self, results: list[dict[str, Any]], states: Tensor, batch: DialogueBatch) -> None:
         """Fill in the regions of the clusters of `results`, where a dialogue has any."""

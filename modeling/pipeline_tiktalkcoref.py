@@ -144,7 +144,8 @@ class TikTalkCorefPipeline(Pipeline):
             {key: value for key, value in dialogue.items() if key not in GIVEN} if _kind(dialogue) else dialogue
             for dialogue in dialogues
         ]
-        batch: DialogueBatch = self._processor()(plain, names=names)
+        processor: Any = self.processor
+        batch: DialogueBatch = processor(plain, names=names)
         given: dict[str, list] = {}
         for key in _kind(dialogues[0]):
             read = _read_clusters if key == "clusters" else _read_mentions
@@ -158,14 +159,13 @@ class TikTalkCorefPipeline(Pipeline):
 
     def forward(self, model_inputs: Any, **forward_params: Any) -> Any:
         """Run the model, on its device, on what `preprocess` gives."""
-        batch, given = model_inputs
         with self.device_placement(), torch.inference_mode():
-            return self._forward((batch.to(self.device), given), **forward_params)
+            return self._forward(model_inputs, **forward_params)
 
     def _forward(self, input_tensors: Any, **forward_params: Any) -> Any:
         batch, given = input_tensors
         model: Any = self.model  # transformers knows no `predict`
-        return batch, model.predict(batch, **given)
+        return batch, model.predict(batch.to(self.device), **given)
 
     def postprocess(self, model_outputs: Any, **_: Any) -> list[dict[str, Any]]:
         """The model's predictions in the user's form."""
@@ -176,9 +176,6 @@ class TikTalkCorefPipeline(Pipeline):
                 predictions, batch.characters, batch.sentence_lengths, batch.region_counts(), strict=True
             )
         ]
-
-    def _processor(self) -> Any:
-        return self.processor
 
 
 class _Offsets:

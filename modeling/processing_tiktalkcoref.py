@@ -222,7 +222,16 @@ class TikTalkCorefProcessor(ProcessorMixin):
             speakers += [*[speaker + 1] * count, 0]
             types += [speaker % 2] * (count + 1)
         windows = _windows(len(body), starts, ends, self.window_size - len(prefix), self.window_stride)
-        return _Encoded(text, prefix, body, speakers, types, ends, self._sep, windows)
+        lead, tokens = np.zeros((3, len(prefix)), dtype=np.int64), np.array([body, speakers, types])
+        lead[0] = prefix
+        rows = []
+        for start, stop in windows:
+            row = [lead, tokens[:, start:stop]]
+            if tokens[1, stop - 1]:  # it stops within an utterance: a [SEP] of its own closes it
+                row.append(np.array([[self._sep], [0], [tokens[2, stop - 1]]]))
+            rows.append(np.concatenate(row, 1))
+        window, offset = _place(np.asarray(ends), windows, len(body))
+        return _Encoded(text, windows, rows, window, len(prefix) + offset)
 
     def _labels(
         self, dialogues: list[Mapping], characters: list[list[str]], regions: list[list | None], names: Sequence[str]
@@ -239,21 +248,16 @@ class _Encoded:
     """One dialogue in tokens.
 
     Attributes:
-        prefix: [CLS] and the title, which open every window.
-        body: the utterances, each closed by `separator`; `speakers` (speaker number + 1, 0 of separators) and `types`
-            (token types) go along with it.
-        ends: where in the body each unit's last piece stands.
-        windows: the stretches [start, stop) of the body.
+        windows: the stretches [start, stop) of the body, which is the utterances, each closed by [SEP].
+        rows: what is read of each window, [3, tokens]: ids, speaker number + 1 (0 of specials), token types.
+        window, offset: of each character, its window and where in that row its last piece stands.
     """
 
     text: Dialogue
-    prefix: list[int]
-    body: list[int]
-    speakers: list[int]
-    types: list[int]
-    ends: list[int]
-    separator: int
     windows: list[tuple[int, int]]
+    rows: list[np.ndarray]
+    window: np.ndarray
+    offset: np.ndarray
 
 
 def _windows(n: int, starts: list[int], ends: list[int], room: int, stride: int) -> list[tuple[int, int]]:
@@ -291,69 +295,44 @@ def _first(sorted_positions: np.ndarray, after: int) -> int:
     return int(sorted_positions[np.searchsorted(sorted_positions, after, side="right")])
 
 
-def _place(encoded: _Encoded) -> tuple[np.ndarray, np.ndarray]:
+def _place(ends: np.ndarray, windows: list[tuple[int, int]], n: int) -> tuple[np.ndarray, np.ndarray]:
     """The window of each unit, where it stands furthest from an inner edge, and its offset within that stretch."""
-    ends = np.asarray(encoded.ends)
-    window = np.zeros(len(ends), dtype=np.int64)
-    if len(encoded.windows) > 1:
-        best = np.full(len(ends), -1, dtype=np.int64)
-        for number, (start, stop) in enumerate(encoded.windows):
-            first, last = np.searchsorted(ends, (start, stop))
-            # the dialogue's own edges are no loss of context
-            left = ends[first:last] - start if start else np.full(last - first, len(encoded.body))
-            right = stop - 1 - ends[first:last] if stop < len(encoded.body) else len(encoded.body)
-            depth = np.minimum(left, right)
-            better = depth > best[first:last]
-            best[first:last][better] = depth[better]
-            window[first:last][better] = number
-    return window, ends - np.asarray([start for start, _ in encoded.windows])[window]
+    window, best = np.zeros_like(ends), np.full(len(ends), -1)
+    for number, (start, stop) in enumerate(windows):
+        first, last = np.searchsorted(ends, (start, stop))
+        # the dialogue's own edges are no loss of context
+        left = ends[first:last] - start if start else np.full(last - first, n)
+        depth = np.minimum(left, stop - 1 - ends[first:last] if stop < n else n)
+        better = depth > best[first:last]
+        best[first:last][better] = depth[better]
+        window[first:last][better] = number
+    return window, ends - np.array([start for start, _ in windows])[window]
 
 
-def _collate(batch: list[_Encoded], pad_token_id: int, token_types: int) -> dict[str, Any]:
-    """Pad the windows and characters of a batch into tensors (shapes: see TikTalkCorefProcessor.__call__)."""
-    # a window that stops within an utterance gets a [SEP] of its own
-    rows = [
-        (encoded, start, stop, encoded.speakers[stop - 1] > 0) for encoded in batch for start, stop in encoded.windows
-    ]
-    n_tokens = max(len(encoded.prefix) + stop - start + cut for encoded, start, stop, cut in rows)
-    input_ids = np.full((len(rows), n_tokens), pad_token_id, dtype=np.int64)
-    attention_mask, token_speaker, token_type_ids = (np.zeros_like(input_ids) for _ in range(3))
-    for row, (encoded, start, stop, cut) in enumerate(rows):
-        offset = len(encoded.prefix)
-        length = offset + stop - start
-        input_ids[row, :offset] = encoded.prefix
-        input_ids[row, offset:length] = encoded.body[start:stop]
-        token_speaker[row, offset:length] = encoded.speakers[start:stop]
-        token_type_ids[row, offset:length] = encoded.types[start:stop]
-        if cut:
-            input_ids[row, length] = encoded.separator
-            token_type_ids[row, length] = encoded.types[stop - 1]
-        attention_mask[row, : length + cut] = 1
+def _collate(batch: list[_Encoded], pad_token_id: int, token_types: int) -> dict[str, torch.Tensor]:
+    """Pad the windows and characters of a batch into tensors (shapes: see `DialogueBatch`)."""
+    rows = [row for encoded in batch for row in encoded.rows]
+    n_tokens = max(row.shape[1] for row in rows)
+    tokens = np.zeros((4, len(rows), n_tokens), dtype=np.int64)
+    tokens[0] = pad_token_id
+    for number, row in enumerate(rows):
+        tokens[:3, number, : row.shape[1]] = row
+        tokens[3, number, : row.shape[1]] = 1
     if token_types < 2:
-        token_type_ids[:] = 0
-    data = {
-        "input_ids": input_ids,
-        "attention_mask": attention_mask,
-        "token_type_ids": token_type_ids,
-        "token_speaker": token_speaker,
-        **_collate_characters(batch, n_tokens),
-    }
-    return {key: torch.from_numpy(value) for key, value in data.items()}
-
-
-def _collate_characters(batch: list[_Encoded], n_tokens: int) -> dict[str, np.ndarray]:
-    n_characters = max(len(encoded.ends) for encoded in batch)
-    index, utterance, speaker = (np.full((len(batch), n_characters), -1, dtype=np.int64) for _ in range(3))
+        tokens[2] = 0
+    characters = np.full((3, len(batch), max(len(encoded.offset) for encoded in batch)), -1, dtype=np.int64)
     first_row = 0
-    for b, encoded in enumerate(batch):
-        count = len(encoded.ends)
-        window, offset = _place(encoded)
-        index[b, :count] = (first_row + window) * n_tokens + len(encoded.prefix) + offset
+    for number, encoded in enumerate(batch):
         lengths = [len(units) for units in encoded.text.units]
-        utterance[b, :count] = np.repeat(np.arange(len(lengths)), lengths)
-        speaker[b, :count] = np.repeat(encoded.text.speakers, lengths)
-        first_row += len(encoded.windows)
-    return {"character_index": index, "character_utterance": utterance, "character_speaker": speaker}
+        characters[:, number, : len(encoded.offset)] = (
+            (first_row + encoded.window) * n_tokens + encoded.offset,
+            np.repeat(np.arange(len(lengths)), lengths),
+            np.repeat(encoded.text.speakers, lengths),
+        )
+        first_row += len(encoded.rows)
+    names = ("input_ids", "token_speaker", "token_type_ids", "attention_mask")
+    names += ("character_index", "character_utterance", "character_speaker")
+    return dict(zip(names, map(torch.from_numpy, (*tokens, *characters)), strict=True))
 
 
 def _check_tokenizer(tokenizer: PreTrainedTokenizerBase) -> None:

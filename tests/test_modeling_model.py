@@ -18,7 +18,7 @@ from tiktalkcoref.modeling.clustering_tiktalkcoref import (
 from tiktalkcoref.modeling.configuration_tiktalkcoref import TikTalkCorefConfig
 from tiktalkcoref.modeling.lexicon_tiktalkcoref import PAIR_KINDS, PERSONS, normalise, person, query_rank
 from tiktalkcoref.modeling.linking_tiktalkcoref import assign_regions, linking_loss, query_tokens, title_tokens
-from tiktalkcoref.modeling.mentions_tiktalkcoref import MentionHead, band_mask, mention_losses, select_mentions
+from tiktalkcoref.modeling.mentions_tiktalkcoref import Dropout, MentionHead, band_mask, mention_losses, select_mentions
 from tiktalkcoref.modeling.modeling_tiktalkcoref import TikTalkCorefModel
 from tiktalkcoref.modeling.processing_tiktalkcoref import TikTalkCorefProcessor
 
@@ -121,6 +121,18 @@ def test_band_of_spans_is_what_each_pair_scores(length):
     starts, scores = head.score_spans(states, dialogue, start, end)
     assert torch.allclose(band[dialogue, start, end - start], scores, atol=1e-5)
     assert torch.allclose(start_logits[dialogue, start], starts, atol=1e-5)
+
+
+def test_dropout_is_torchs_in_all_but_its_mask():
+    torch.manual_seed(0)
+    states = torch.ones(200, 500, requires_grad=True)
+    dropped = Dropout(0.3)(states)
+    assert set(dropped.unique().tolist()) == {0.0, torch.ones(()).div(0.7).item()}
+    assert (dropped == 0).float().mean().item() == pytest.approx(0.3, abs=0.01)
+    assert torch.equal(torch.autograd.grad(dropped.sum(), states)[0], dropped)
+    assert Dropout(0.3)(states.bfloat16()).dtype == torch.bfloat16
+    for module in (Dropout(0.3).eval(), Dropout(0.0)):
+        assert torch.equal(module(states), states)
 
 
 def test_spans_stay_within_their_utterance():
