@@ -81,17 +81,14 @@ class ClusteringHead(nn.Module):
 
     def forward(self, vectors: Tensor, mentions: Mentions) -> tuple[Tensor, Tensor]:
         """Mentions [M, D] -> antecedents [M, K] (-1: none) and the logits [M, K] that they corefer (-inf: none)."""
-        antecedents = antecedents_of(vectors, self.coarse(vectors), mentions.dialogue, self.top_k)
+        projected = self._project(vectors)
+        antecedents = antecedents_of(vectors, projected[0], mentions.dialogue, self.top_k)
         count, width = antecedents.shape
         if count == 0 or width == 0:
             return antecedents, vectors.new_zeros((count, width), dtype=torch.float32)
         rows = count if torch.is_grad_enabled() else max(1, PAIRS // width)
-        projected = self._project(vectors)
-        scores = [
-            self._score(vectors, projected, mentions, low, antecedents[low : low + rows])
-            for low in range(0, count, rows)
-        ]
-        return antecedents, torch.cat(scores)
+        parts = ((low, antecedents[low : low + rows]) for low in range(0, count, rows))
+        return antecedents, torch.cat([self._score(vectors, projected, mentions, *part) for part in parts])
 
     def _project(self, vectors: Tensor) -> tuple[Tensor, ...]:
         shape = (-1, len(PAIR_KINDS), self.kind_size)
@@ -123,7 +120,10 @@ class ClusteringHead(nn.Module):
 
 
 def describe_mentions(spans: list[list], batch: DialogueBatch) -> Mentions:
-    """The mentions of each dialogue, as inclusive spans, with what their normalised strings and places say."""
+    """The mentions of each dialogue, as inclusive spans, with what their normalised strings and places say.
+
+    `batch` is on the CPU (`DialogueBatch.on_cpu`).
+    """
     rows = [(number, *span) for number, found in enumerate(spans) for span in sorted({tuple(span) for span in found})]
     dialogue, start, end = torch.tensor(rows, dtype=torch.long).reshape(-1, 3).T.contiguous()
     numbers: dict[str, int] = {}
@@ -136,8 +136,8 @@ def describe_mentions(spans: list[list], batch: DialogueBatch) -> Mentions:
         dialogue=dialogue,
         start=start,
         end=end,
-        utterance=batch.character_utterance.cpu()[dialogue, start],
-        speaker=batch.character_speaker.cpu()[dialogue, start],
+        utterance=batch.character_utterance[dialogue, start],
+        speaker=batch.character_speaker[dialogue, start],
         text=text,
         person=torch.tensor([person(string) for string in numbers], dtype=torch.long)[text],
         strings=list(numbers),
