@@ -80,8 +80,9 @@ class DialogueBatch(Mapping[str, Any]):
 
         Asked for before the encoder runs: later each of these transfers would wait for it.
         """
-        tensors = {name: value.cpu() for name, value in self.items() if isinstance(value, Tensor)}
-        return replace(self, **{**tensors, "pixel_values": self.pixel_values})
+        text = ((name, value) for name, value in self.items() if name != "pixel_values")
+        tensors: dict[str, Any] = {name: value.cpu() for name, value in text if isinstance(value, Tensor)}
+        return replace(self, **tensors)
 
     def region_counts(self) -> list[int]:
         """How many regions each dialogue has."""

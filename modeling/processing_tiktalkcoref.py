@@ -309,7 +309,7 @@ def _place(ends: np.ndarray, windows: list[tuple[int, int]], n: int) -> tuple[np
     return window, ends - np.array([start for start, _ in windows])[window]
 
 
-def _collate(batch: list[_Encoded], pad_token_id: int, token_types: int) -> dict[str, torch.Tensor]:
+def _collate(batch: list[_Encoded], pad_token_id: int, token_types: int) -> dict[str, Any]:
     """Pad the windows and characters of a batch into tensors (shapes: see `DialogueBatch`)."""
     rows = [row for encoded in batch for row in encoded.rows]
     n_tokens = max(row.shape[1] for row in rows)
@@ -330,9 +330,10 @@ def _collate(batch: list[_Encoded], pad_token_id: int, token_types: int) -> dict
             np.repeat(encoded.text.speakers, lengths),
         )
         first_row += len(encoded.rows)
-    names = ("input_ids", "token_speaker", "token_type_ids", "attention_mask")
-    names += ("character_index", "character_utterance", "character_speaker")
-    return dict(zip(names, map(torch.from_numpy, (*tokens, *characters)), strict=True))
+    of_tokens = ("input_ids", "token_speaker", "token_type_ids", "attention_mask")
+    of_characters = ("character_index", "character_utterance", "character_speaker")
+    tensors = map(torch.from_numpy, (*tokens, *characters))
+    return dict(zip((*of_tokens, *of_characters), tensors, strict=True))
 
 
 def _check_tokenizer(tokenizer: PreTrainedTokenizerBase) -> None:
