@@ -2,8 +2,8 @@
 
     python benchmarks/readme_results.py [--check]
 
-Fills `readme_results.md.jinja` and puts it between the two marks of the README. `--check` writes nothing and ends with 1
-if the README says anything else. Run it after a measurement was recorded; a test does the same.
+Fills `readme_results.md.jinja` and puts it between the two marks of the README. `--check` writes nothing and ends
+with 1 if the README says anything else. Run it after a measurement was recorded; a test does the same.
 """
 
 import argparse
@@ -50,11 +50,15 @@ def read_results() -> dict[str, Any]:
 
 def rendered(results: Mapping[str, Any]) -> str:
     """The section, from the figures of every table."""
-    loader = jinja2.FileSystemLoader(FOLDER)
     environment = jinja2.Environment(
-        loader=loader, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+        loader=jinja2.FileSystemLoader(FOLDER),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
     )
-    environment.filters |= {"percent": percent, "estimate": estimate, "millions": millions, "gib": gib, "minutes": minutes}
+    filters = (percent, estimate, millions, gib, minutes)
+    environment.filters |= {function.__name__: function for function in filters}
     return environment.get_template("readme_results.md.jinja").render(results)
 
 
