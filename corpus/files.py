@@ -3,9 +3,8 @@
 import hashlib
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .problems import CorpusError
 
@@ -29,21 +28,17 @@ FILE_NAMES = {
 }
 
 
-@dataclass(frozen=True)
-class CorpusFiles:
+class CorpusFiles(NamedTuple):
     """The three files that make a corpus."""
 
     annotations: Path
     splits: Path
     titles: Path
 
-    def __iter__(self) -> Any:
-        return iter((self.annotations, self.splits, self.titles))
-
-    def stamps(self) -> list[tuple[str, int, int, int]]:
-        """Path, inode, size and time of change of each: differ after any edit. Raises: OSError."""
-        status = [(str(path), os.stat(path)) for path in self]
-        return [(path, found.st_ino, found.st_size, found.st_mtime_ns) for path, found in status]
+    def stamps(self) -> list[str]:
+        """Path, inode, size and times of change of each: differ after any edit. Raises: OSError."""
+        found = [(path, os.stat(path)) for path in self]
+        return [f"{path} {of.st_ino} {of.st_size} {of.st_mtime_ns} {of.st_ctime_ns}" for path, of in found]
 
     def are_published(self) -> bool:
         """Whether all three are, byte for byte, files that upstream has published (any generation)."""

@@ -1,15 +1,14 @@
 """Upstream's own layout: twenty jsonl files, as upstream's split tool writes them from its annotation file."""
 
-import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tiktalkcoref.files.atomic import atomic_folder
 from tiktalkcoref.files.progress import track
 
 from .files import CorpusFiles
+from .formats import json_line, write_files
 from .names import RECORD_CONFIGS
 from .reading import read_corpus
 
@@ -37,34 +36,24 @@ def split(files: CorpusFiles, output_dir: Path | str) -> dict[str, int]:
         CorpusError: the corpus has errors.
         FileExistsError: `output_dir` holds other files than these.
     """
-    counts = dict.fromkeys(FILES, 0)
-    with atomic_folder(output_dir, owned=FILES) as folder, contextlib.ExitStack() as stack:
-        for config in RECORD_CONFIGS:
-            (folder / config).mkdir()
-        outputs = {
-            name: stack.enter_context(open(folder / name, "w", encoding="utf-8", newline="\n")) for name in FILES
-        }
-        # The reader checks everything; the raw object has what upstream copies as it is.
-        pairs = zip(read_corpus(files), _raw_objects(files.annotations), strict=True)
-        for record, raw in track(pairs, "splitting"):
-            parts = {"textual": _textual(record, raw), "visual": _visual(record, raw)}
-            split_name = UPSTREAM_SPLITS[record["split"]]
-            for modality, value in parts.items():
-                line = json.dumps(value, ensure_ascii=False) + "\n"
-                for name in (
-                    f"all.{modality}.jsonl",
-                    f"all/{split_name}.{modality}.jsonl",
-                    f"{record['video_type']}/{split_name}.{modality}.jsonl",
-                ):
-                    outputs[name].write(line)
-                    counts[name] += 1
-    return counts
+    return write_files(output_dir, FILES, _layout(files))
+
+
+def _layout(files: CorpusFiles) -> Iterator[tuple[str, str]]:
+    """Each line of the layout with the name of its file."""
+    # The reader checks everything; the raw object has what upstream copies as it is.
+    pairs = zip(read_corpus(files), _raw_objects(files.annotations), strict=True)
+    for record, raw in track(pairs, "splitting"):
+        split_name = UPSTREAM_SPLITS[record["split"]]
+        for modality, value in (("textual", _textual(record, raw)), ("visual", _visual(record, raw))):
+            line = json_line(value)
+            for part in ("all", f"all/{split_name}", f"{record['video_type']}/{split_name}"):
+                yield f"{part}.{modality}.jsonl", line
 
 
 def _textual(record: dict[str, Any], raw: dict[str, Any]) -> dict[str, Any]:
     keys = ("doc_key", "genre", "sentences", "clusters", "clusters_str", "speaker_ids", "sentence_map", "subtoken_map")
-    textual = {key: record[key] if raw.get(key) is None else raw[key] for key in (*keys, "entity_labels")}
-    return textual
+    return {key: record[key] if raw.get(key) is None else raw[key] for key in (*keys, "entity_labels")}
 
 
 def _visual(record: dict[str, Any], raw: dict[str, Any]) -> dict[str, Any]:
