@@ -10,7 +10,7 @@ from tiktalkcoref.files.errors import UserError
 
 from .names import NO_LABELS
 from .problems import Fault, error, warning
-from .records import MAX_NUMBER, Annotation, Box, mention_text
+from .records import MAX_NUMBER, Annotation, Box
 
 
 def check(annotation: Annotation) -> list[Fault]:
@@ -25,19 +25,20 @@ def file_name_of(path: str) -> str:
 
     Raises: ValueError for a path with a `..` in it, or without a file name: it would leave the folder of pictures.
     """
-    parts = path.replace("\\", "/").split("/")
-    if ".." in parts:
+    plain = path.replace("\\", "/")
+    name = plain.rpartition("/")[2]
+    if ".." in plain and ".." in plain.split("/"):
         raise UserError(f"refused {path!r}: `..` leaves the folder of pictures. Expected a plain file name or path")
-    if parts[-1] in ("", ".") or "\0" in path:
+    if name in ("", ".") or "\0" in path:
         raise UserError(f"refused {path!r}: it names no file. Expected a plain file name or path")
-    return parts[-1]
+    return name
 
 
 def _check_lengths(annotation: Annotation) -> Iterator[Fault]:
-    lengths = [len(sentence) for sentence in annotation.sentences]
+    lengths = list(map(len, annotation.sentences))
     for name in ("speaker_ids", "sentence_map", "subtoken_map"):
         rows = getattr(annotation, name)
-        if rows is not None and (found := [len(row) for row in rows]) != lengths:
+        if rows is not None and (found := list(map(len, rows))) != lengths:
             message = f"lengths {found} differ from those of sentences, {lengths}: the arrays must be parallel"
             yield error(name, message)
 
@@ -66,7 +67,7 @@ def _check_clusters(annotation: Annotation) -> Iterator[Fault]:
             readable = readable and inside
     if not readable:
         return
-    texts = [[mention_text(tokens, mention) for mention in cluster] for cluster in annotation.clusters]
+    texts = [["".join(tokens[start : end + 1]) for start, end in cluster] for cluster in annotation.clusters]
     if annotation.clusters_str not in (texts, None):
         message = f"{annotation.clusters_str!r} disagrees with the spans, which say {texts!r}: the spans are taken"
         yield warning("clusters_str", message)

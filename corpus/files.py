@@ -36,9 +36,9 @@ class CorpusFiles(NamedTuple):
     titles: Path
 
     def stamps(self) -> list[str]:
-        """Path, inode, size and times of change of each: differ after any edit. Raises: OSError."""
+        """Path, inode, size and time of change of each: differ after any edit. Raises: OSError."""
         found = [(path, os.stat(path)) for path in self]
-        return [f"{path} {of.st_ino} {of.st_size} {of.st_mtime_ns} {of.st_ctime_ns}" for path, of in found]
+        return [f"{path} {status.st_ino} {status.st_size} {status.st_mtime_ns}" for path, status in found]
 
     def are_published(self) -> bool:
         """Whether all three are, byte for byte, files that upstream has published (any generation)."""
@@ -63,7 +63,9 @@ def find_files(
     folder = None if data_dir is None else Path(data_dir).expanduser()
     if folder is not None and not folder.is_dir():
         raise CorpusError(f"data_dir {folder} is not a folder. {_where_to_get_files()}")
-    names = [] if folder is None else _list_candidates(folder)
+    # A clone of the upstream repository keeps the files in its `data/`.
+    places = [place for place in (folder, folder / "data") if place.is_dir()] if folder else []
+    names = [place / name for place in places for name in sorted(os.listdir(place))]
     return CorpusFiles(**{role: _find_file(role, folder, names, given[role]) for role in FILE_NAMES})
 
 
@@ -102,12 +104,6 @@ def file_digest(path: str | os.PathLike) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _list_candidates(folder: Path) -> list[Path]:
-    """Files of the folder and of its `data/` (a clone of the upstream repository keeps them there)."""
-    places = [folder, folder / "data"] if (folder / "data").is_dir() else [folder]
-    return [place / name for place in places for name in sorted(os.listdir(place))]
 
 
 def _find_file(role: str, folder: Path | None, names: list[Path], given: str | os.PathLike | None) -> Path:

@@ -21,7 +21,6 @@ logger = logging.getLogger(__name__)
 
 MAX_PIXELS = 100_000_000  # a decoded picture of this size takes 300 MB
 
-
 # The folder's name as an option: the column that its pictures fill, and the field of a box that names them.
 SOURCES = {"frames_dir": ("frame", "cur_frame_path"), "regions_dir": ("region", "region_image_path")}
 

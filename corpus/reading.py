@@ -122,11 +122,13 @@ class Reader(Compact):
         record = None
         if annotation is not None:
             faults += check(annotation)
-            if line.place is not None and not _has_error(faults):
+            if line.place is not None and not (faults and _has_error(faults)):
                 if line.title is None:
                     faults.append(warning("doc_key", f"no title in {self.files.titles}: the title is left empty"))
                 record = canonical(annotation, *line.place, line.title)
                 faults += self.pictures.fill_in(record["visual_annotations"], annotation.doc_key)
+        if not faults:
+            return record, []
         problems = [fault.at(self.files.annotations, line.number, doc_key) for fault in faults]
         return None if _has_error(faults) else record, problems
 
@@ -203,7 +205,7 @@ class Corpus(Reader):
         Raises: CorpusError.
         """
         others = Reader(self.files, Pictures())
-        blocks: dict[str, dict[int, Block]] = {split: {} for split in splits.values()}  # by number in the file
+        blocks: dict[str, dict[int, list[Line]]] = {split: {} for split in splits.values()}  # by number in the file
         problems: list[Problem] = []
         for line, raw in self.lines(problems):
             split = None if line.place is None else splits.get(line.place)
@@ -211,13 +213,13 @@ class Corpus(Reader):
                 tally.take(others.read(line, raw)[1])
             if split is None:
                 continue
-            blocks[split].setdefault(line.start // BLOCK_SIZE, Block([])).lines.append(line)
+            blocks[split].setdefault(line.start // BLOCK_SIZE, []).append(line)
             if self.pictures.folders:
                 annotation = decode(raw, Annotation)[0]
                 if annotation is not None:
                     self.pictures.count(annotation.visual_annotations, annotation.doc_key)
         tally.take(problems)
-        return {split: list(found.values()) for split, found in blocks.items() if found}
+        return {split: list(map(Block, found.values())) for split, found in blocks.items() if found}
 
 
 def _read_table(
@@ -232,7 +234,7 @@ def _read_table(
             if entry.video_id in table:
                 faults.append(error("video_id", "duplicate: an earlier line has the same video_id"))
             table.setdefault(entry.video_id, value_of(entry, faults))
-        problems += [fault.at(path, number, key) for fault in faults]
+        problems.extend(fault.at(path, number, key) for fault in faults)
     if not number:
         problems.append(EMPTY.at(path))
     return table

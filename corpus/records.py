@@ -6,9 +6,11 @@ Upstream has published its annotations in several generations. `Annotation` and 
 
 from collections.abc import Sequence
 from itertools import chain, count
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
+
+from tiktalkcoref.files.errors import UserError
 
 from .names import NO_LABEL, NO_LABELS
 
@@ -16,7 +18,7 @@ MAX_NUMBER = 2**31 - 1  # what an int32 column holds
 
 Key = Annotated[str, msgspec.Meta(min_length=1)]
 Number = Annotated[int, msgspec.Meta(ge=0, le=MAX_NUMBER)]
-Mention = Annotated[list[int], msgspec.Meta(min_length=2, max_length=2)]  # first and last token (inclusive)
+Span = Annotated[list[int], msgspec.Meta(min_length=2, max_length=2)]  # first and last token (inclusive)
 Record = dict[str, Any]
 
 
@@ -38,7 +40,7 @@ class Annotation(msgspec.Struct):
     doc_key: Key
     sentences: list[list[str]]
     speaker_ids: list[list[str]]
-    clusters: list[list[Mention]]
+    clusters: list[list[Span]]
     visual_annotations: list[Box]
     genre: str | None = None
     sentence_map: list[list[Number]] | None = None
@@ -121,3 +123,40 @@ def boxes_of_clusters(record: Record) -> list[list[int]]:
         [] if wanted in NO_LABELS else [number for number, label in enumerate(labels) if label == wanted]
         for wanted in record["entity_labels"]
     ]
+
+
+class Mention(NamedTuple):
+    """Tokens `start` to `end` (inclusive) of the dialogue, in the cluster with this number, counted from 0."""
+
+    start: int
+    end: int
+    cluster: int
+
+
+def brackets(
+    clusters: Sequence[Sequence[Sequence[int]]], tokens: int
+) -> tuple[list[list[Mention]], list[list[Mention]]]:
+    """For each token the mentions that open before it, the longest first, and those that close behind it, the shortest
+    first; of equal ones, the cluster with the lower number is the outer one. Every drawing of a dialogue goes by it.
+
+    Args:
+        clusters: mentions `[start, end]`, token offsets over the whole dialogue, end inclusive.
+        tokens: how many the dialogue has.
+
+    Raises:
+        ValueError: a mention outside the dialogue.
+    """
+    opening: list[list[Mention]] = [[] for _ in range(tokens)]
+    closing: list[list[Mention]] = [[] for _ in range(tokens)]
+    for number, cluster in enumerate(clusters):
+        for start, end in cluster:
+            if not 0 <= start <= end < tokens:
+                raise UserError(
+                    f"cluster {number} has the mention [{start}, {end}], but the dialogue has {tokens} tokens"
+                )
+            opening[start].append(Mention(start, end, number))
+            closing[end].append(Mention(start, end, number))
+    return (
+        [sorted(mentions, key=lambda mention: (-mention.end, mention.cluster)) for mentions in opening],
+        [sorted(mentions, reverse=True) for mentions in closing],
+    )
