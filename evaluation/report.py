@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 from PIL import Image, ImageDraw
 
-from tiktalkcoref.corpus.brackets import brackets
+from tiktalkcoref.corpus.records import brackets
 from tiktalkcoref.evaluate_metric import score
 from tiktalkcoref.evaluate_metric.labels import LABELS
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tiktalkcoref.corpus.conll import read_conll
+from tiktalkcoref.corpus.export import read_jsonlines
 from tiktalkcoref.corpus.formats import document_name
-from tiktalkcoref.corpus.jsonlines import read_jsonlines
 from tiktalkcoref.evaluate_metric import score
 from tiktalkcoref.files.atomic import atomic_file
 from tiktalkcoref.files.errors import UserError
