@@ -113,8 +113,32 @@ def train(
 
 
 @app.command()
+def distil(
+    recipe: Annotated[str, typer.Argument(help="Of the student, as for `train`.")],
+    teachers: Annotated[list[str], typer.Argument(help="Folders or Hub ids of trained models that read alike.")],
+    dataset: Annotated[str | None, typer.Option(help="As for `train`.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder of the run; runs/RECIPE-distilled if left out.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="As for `train`, such as distil.weight=1.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in the output.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print the result alone.")] = False,
+) -> None:
+    """Train one model on the gold labels and on what several trained ones find probable: as fast as one of them."""
+    need_model()
+    import json
+
+    from tiktalkcoref.training.train import main
+
+    fields = [f"name={json.dumps(f'{Path(recipe).stem}-distilled')}", f"distil.teachers={json.dumps(teachers)}"]
+    main(recipe, dataset=dataset, output=output, overrides=[*fields, *(overrides or [])], resume=resume, quiet=quiet)
+
+
+@app.command()
 def evaluate(
-    model: Annotated[str, typer.Option(help="Folder of a run or of a model, or a Hub id.")],
+    model: Annotated[
+        list[str], typer.Option(help="Folder of a run or of a model, or a Hub id; repeat it for an ensemble.")
+    ],
     dataset: Annotated[str, typer.Option(help="As for `train`: folder, Hub id, or `sample`.")],
     output_dir: Annotated[Path, typer.Option(help="Gets scores.json, predictions.jsonl and report.html.")],
     config: Annotated[CorpusPart, typer.Option(help="Which dialogues.")] = CorpusPart.all,
@@ -131,7 +155,8 @@ def evaluate(
     from tiktalkcoref.evaluation.evaluate import Resampling, main
 
     main(
-        model, dataset, output_dir, config=config.value, split=split, fold=fold, batch_size=batch_size,
+        model[0] if len(model) == 1 else model, dataset, output_dir, config=config.value, split=split, fold=fold,
+        batch_size=batch_size,
         resampling=Resampling(n_resamples, confidence_level, seed), with_pictures=with_pictures,
     )  # fmt: skip
 

@@ -16,6 +16,7 @@ from tiktalkcoref.files.atomic import atomic_folder
 
 from .baselines import score_baselines
 from .dialogues import Dialogue, frames_of, load_rows, to_dialogue, without_pictures
+from .ensemble import load_ensemble
 from .environment import device_name, versions
 from .models import load_model
 from .output import check_replaceable
@@ -39,7 +40,7 @@ class Resampling:
 
 
 def evaluate(
-    model: str | Path,
+    model: str | Path | Sequence[str | Path],
     dataset: str,
     output: Path | str,
     *,
@@ -53,7 +54,7 @@ def evaluate(
     """Evaluate a model on one split and write `scores.json`, `predictions.jsonl` and `report.html` into `output`.
 
     Args:
-        model: folder or Hub id; `model/` of a training run.
+        model: folder or Hub id; `model/` of a training run. Several are an ensemble: their probabilities' mean.
         dataset: as for training (see `load_dialogues`).
         output: a new or empty folder, or one of an earlier evaluation, which is replaced.
         fold: evaluate on this fold of a cross-validation, like `2/5`.
@@ -70,7 +71,10 @@ def evaluate(
     transformers_logging.disable_progress_bar()
     rows = list(load_rows(dataset, config, split, fold))
     dialogues = [to_dialogue(row) for row in rows]
-    network, processor = load_model(model)
+    if isinstance(model, str | Path):
+        (network, processor), name, summary = load_model(model), str(model), _training_summary(model)
+    else:
+        (network, processor), name, summary = load_ensemble(model), f"ensemble of {', '.join(map(str, model))}", None
     if not with_pictures or network.config.vision_config is None:
         dialogues = without_pictures(dialogues)
     started = time.perf_counter()
@@ -90,8 +94,8 @@ def evaluate(
             network, processor, dialogues, predictions, batch_size=batch_size, **options
         ),
         "baselines": score_baselines(network, processor, dialogues, predictions, batch_size=batch_size),
-        "model": {"path": str(model), "parameters": sum(p.numel() for p in network.parameters())},
-        "training": _training_summary(model),
+        "model": {"path": name, "parameters": sum(p.numel() for p in network.parameters())},
+        "training": summary,
         "environment": {
             "device": device_name(network.device),
             "threads": torch.get_num_threads(),
@@ -111,12 +115,21 @@ def evaluate(
 
 
 def main(
-    model: str, dataset: str, output: Path, *, config: str, split: str, console: Console | None = None, **options: Any
+    model: str | Sequence[str],
+    dataset: str,
+    output: Path,
+    *,
+    config: str,
+    split: str,
+    console: Console | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
     """The command: evaluate, print the tables, say where the rest is."""
     console = console or Console(soft_wrap=True, highlight=False)
     result = evaluate(model, dataset, output, config=config, split=split, **options)
     console.print(f"{result['dialogues']} dialogues, {dataset} {config}/{split}; {interval_note(result)}")
+    if not isinstance(model, str):
+        console.print(result["model"]["path"])
     console.print(summary_tables(result))
     console.print(f"report: {Path(output) / REPORT}")
     return result

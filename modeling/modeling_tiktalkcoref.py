@@ -17,9 +17,9 @@ from torch.nn import functional as F
 from transformers import PretrainedConfig
 from transformers.utils import logging
 
-from .batch_tiktalkcoref import DialogueBatch, Spans, TikTalkCorefOutput
+from .batch_tiktalkcoref import DialogueBatch, SoftLabels, Spans, TikTalkCorefOutput
 from .chinese_clip_tiktalkcoref import read_checkpoint
-from .clustering_tiktalkcoref import ClusteringHead, close_clusters, clustering_loss, describe_mentions
+from .clustering_tiktalkcoref import ClusteringHead, close_clusters, clustering_loss, describe_mentions, soft_pairs
 from .configuration_tiktalkcoref import TikTalkCorefConfig
 from .encoders_tiktalkcoref import (
     build_text_encoder,
@@ -172,6 +172,7 @@ class TikTalkCorefModel(TikTalkCorefReader):
         links: list[list[int] | None] | None = None,
         region_identities: list[list[str | None] | None] | None = None,
         masked_input_ids: Tensor | None = None,
+        soft_labels: SoftLabels | None = None,
     ) -> TikTalkCorefOutput:
         """Logits and, with `clusters`, the losses: see `TikTalkCorefOutput`.
 
@@ -180,7 +181,7 @@ class TikTalkCorefModel(TikTalkCorefReader):
         batch = DialogueBatch(
             input_ids, attention_mask, token_speaker, character_index, character_utterance, character_speaker,
             characters, sentence_lengths, token_type_ids, pixel_values, region_dialogue, picture_region,
-            clusters, links, region_identities, masked_input_ids,
+            clusters, links, region_identities, masked_input_ids, soft_labels,
         )  # fmt: skip
         states = self._read(batch)
         start_logits, end_logits = self.mention_head(states)
@@ -191,6 +192,8 @@ class TikTalkCorefModel(TikTalkCorefReader):
         config = self.config
         mask = band_mask(character_utterance, config.max_mention_length)
         starts, spans = mention_labels(clusters, (mask.shape[0], mask.shape[1], mask.shape[2]))
+        if soft_labels is not None:
+            starts, spans = soft_labels.starts, soft_labels.spans
         output.loss_start, output.loss_end = mention_losses(
             start_logits, end_logits, mask, starts.to(states.device), spans.to(states.device),
             config.end_starts, config.mention_threshold,
@@ -305,7 +308,8 @@ class TikTalkCorefModel(TikTalkCorefReader):
         numbers = [entities.get(span, -1) for span in mentions.spans()]
         antecedents, scores = self.clustering_head(self.clustering_head.represent(states, mentions), mentions)
         entity = torch.tensor(numbers, dtype=torch.long, device=states.device)
-        return clustering_loss(antecedents, scores, entity, len(clusters), self.config.clustering_loss)
+        soft = soft_pairs(batch.soft_labels, mentions, antecedents) if batch.soft_labels is not None else None
+        return clustering_loss(antecedents, scores, entity, len(clusters), self.config.clustering_loss, soft)
 
     # Links.
 
@@ -319,6 +323,7 @@ class TikTalkCorefModel(TikTalkCorefReader):
         queries, context, cluster_dialogue = self._describe_clusters(states, targets.clusters, batch)
         regions, region_dialogue = self._regions(batch, list(targets.clusters))
         logits, null = self._linking()(queries, context, regions)
+        soft = [link for link in batch.soft_labels.links if link is not None] if batch.soft_labels is not None else None
         return linking_loss(
             logits,
             null,
@@ -328,6 +333,7 @@ class TikTalkCorefModel(TikTalkCorefReader):
             region_dialogue,
             len(clusters),
             self.config.linking_negatives,
+            soft,
         )
 
     def _link(self, results: list[dict[str, Any]], states: Tensor, batch: DialogueBatch) -> None:

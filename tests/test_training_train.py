@@ -230,6 +230,53 @@ def test_learning_rates_come_from_modules(build_tiny):
     assert {p.ndim > 1 for p in model.parameters() if id(p) not in decayed} == {False}
 
 
+def tiny_encoder(kind, **more):
+    """A random text encoder of the kind of a public Chinese one."""
+    from transformers import BertConfig, BertModel, DebertaV2Config, DebertaV2Model
+
+    sizes = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 5} | more
+    torch.manual_seed(0)
+    if kind == "deberta":
+        relative = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "norm_rel_ebd": "layer_norm"}
+        relative |= {"position_buckets": 8, "share_att_key": True, "position_biased_input": False}
+        return DebertaV2Model(DebertaV2Config(**sizes, **relative, num_hidden_layers=3, conv_kernel_size=3))
+    return BertModel(BertConfig(**sizes, num_hidden_layers={"chinese-roberta-wwm-ext": 2, "rbt3": 3}[kind]))
+
+
+def test_tables_of_relative_positions_learn_as_the_lowest_layer_in_which_they_act():
+    encoder = tiny_encoder("deberta")
+    depths = layer_depths(encoder, list(encoder.parameters()))
+    by_name = {name: depths[id(parameter)] for name, parameter in encoder.named_parameters()}
+    shared = {name: depth for name, depth in by_name.items() if ".layer." not in name}
+    assert {name.rsplit(".", 1)[0]: depth for name, depth in shared.items()} == {
+        "embeddings.word_embeddings": 3,
+        "embeddings.LayerNorm": 3,
+        "encoder.rel_embeddings": 2,
+        "encoder.LayerNorm": 2,
+        "encoder.conv.conv": 2,
+        "encoder.conv.LayerNorm": 2,
+    }
+    assert {by_name[f"encoder.layer.{n}.output.dense.weight"] for n in range(3)} == {0, 1, 2}
+
+
+@pytest.mark.parametrize("kind", ["chinese-roberta-wwm-ext", "rbt3", "deberta"])
+def test_public_chinese_encoders_can_be_trained(sample_corpus, tmp_path, kind):
+    tokenizer = character_tokenizer([DIALOGUE])
+    tokenizer.save_pretrained(tmp_path / kind)
+    encoder = tiny_encoder(kind, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
+    encoder.save_pretrained(tmp_path / kind)
+    overrides = (f"initial={{text_encoder: {tmp_path / kind}}}", "optimizer.layer_decay=0.5", "loop.max_steps=1")
+    train(tiny_recipe(tmp_path, sample_corpus, *overrides, ema_decay=0), tmp_path / "out", quiet=True)
+    trained = load_file(tmp_path / "out" / "model" / "model.safetensors")
+    before = {name: tensor for name, tensor in encoder.state_dict().items() if not name.startswith("pooler.")}
+    assert {name.removeprefix("text_encoder.") for name in trained if name.startswith("text_encoder.")} == set(before)
+    moved = {name for name, tensor in before.items() if not torch.equal(trained[f"text_encoder.{name}"], tensor)}
+    assert {name.split(".layer.")[1][0] for name in moved if ".layer." in name} == set(
+        "012"[: 2 + (kind != "chinese-roberta-wwm-ext")]
+    )
+    assert ("encoder.rel_embeddings.weight" in moved) == (kind == "deberta")
+
+
 def test_depths_of_an_encoder_without_layers_are_zero():
     linear = torch.nn.Linear(2, 2)
     assert layer_depths(linear, list(linear.parameters())) == {}

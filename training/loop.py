@@ -19,6 +19,7 @@ from tiktalkcoref.files.errors import UserError
 from . import checkpoint as checkpoints
 from .augmentation import hide_characters
 from .batches import Step, batches_of, plan_epoch
+from .distillation import join
 from .monitor import Monitor
 from .optimization import averaged
 from .preparation import Run, plan_settings
@@ -79,7 +80,11 @@ def fit_steps(run: Run, monitor: Monitor, wrapped: Any, optimizer: Any, plan: li
 
 
 def _collate(processor: Any, dialogues: list[Dialogue]) -> Any:
-    return processor(dialogues, labels=True, names=names_of(dialogues))
+    plain = [{name: value for name, value in d.items() if name != "soft_labels"} for d in dialogues]
+    batch = processor(plain, labels=True, names=names_of(dialogues))
+    if "soft_labels" in dialogues[0]:
+        batch.soft_labels = join([d["soft_labels"] for d in dialogues], batch.character_index.shape[1])
+    return batch
 
 
 def _add_up_gradients(run: Run, monitor: Monitor, wrapped: Any, step: Step, batches: Any) -> torch.Tensor:
