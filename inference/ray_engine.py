@@ -87,12 +87,22 @@ class RayEngine:
                     ray.init(address=self.address, **quiet)
                 except (ConnectionError, ValueError, RuntimeError) as error:
                     raise UserError(f"no Ray cluster answers at {self.address}: {error}") from error
+                self._check_room(ray.cluster_resources())
             ray.data.DataContext.get_current().enable_progress_bars = False
             logging.getLogger("ray.data").setLevel(logging.ERROR)
             try:
                 yield ray
             finally:
                 ray.shutdown()
+
+    def _check_room(self, resources: dict[str, float]) -> None:
+        """Where actors take every CPU, or more than there are, Ray Data waits for ever and says nothing."""
+        for name, needed in (("CPU", self.actors * self.cpus + 2), ("GPU", self.actors * self.gpus)):
+            if resources.get(name, 0) < needed:
+                raise UserError(
+                    f"the cluster at {self.address} has {resources.get(name, 0):g} {name}s; {self.actors} actors need "
+                    f"{needed:g} (two CPUs are Ray Data's own): take fewer --actors"
+                )
 
 
 class _Actor:
