@@ -93,7 +93,8 @@ class Predictor:
     def _predict(self, named: Sequence[tuple[str, Dialogue]]) -> list[Answer]:
         pipeline = self._pipeline
         if "video" in named[0][1]:  # always alone, see `plan_batches`
-            return [pipeline(named[0][1])]
+            answer: Any = pipeline(named[0][1])
+            return [answer]
         return pipeline.postprocess(pipeline.forward(pipeline.preprocess(named)))
 
     def _try_to_read(self, one: tuple[str, Dialogue]) -> Answer | None:

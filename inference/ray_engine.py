@@ -70,8 +70,11 @@ class RayEngine:
     @contextlib.contextmanager
     def _started(self) -> Iterator[Any]:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before the import
+        # in each run its core warns of actors' arguments in the object store, where Ray Data puts and keeps them
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         if self.address is None:
             os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # nobody else is to reach it; else it writes a token
+            os.environ.setdefault("RAY_worker_niceness", "0")  # as urgent as the command itself; 15 by default
         import ray
         import ray.data
 
