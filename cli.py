@@ -51,6 +51,7 @@ for _command in COMMANDS:
     app.command()(_command)
 
 
+MANY, ENGINE = "Many dialogues", "Engine"  # headings in the help of `predict`
 BatchSize = Annotated[int, typer.Option(min=1, help="Dialogues read at once; changes no score.")]
 Resamples = Annotated[int, typer.Option(min=0, help="Bootstrap resamples for the intervals; 0 for none.")]
 ConfidenceLevel = Annotated[float, typer.Option(min=0, max=1, help="Of the intervals.")]
@@ -176,28 +177,59 @@ def predict(
     weights: Annotated[Path | None, typer.Option(help="Of the tracker's networks, as for `track`.")] = None,
     inputs: Annotated[
         list[Path] | None,
-        typer.Option("--input", help="Instead: files of JSON, JSON lines or Parquet, or folders of them. Repeat it."),
+        typer.Option(
+            "--input",
+            help="Instead of utterances: files of JSON, JSON lines or Parquet, or folders of them. Repeat it.",
+            rich_help_panel=MANY,
+        ),
     ] = None,
-    dataset: Annotated[str | None, typer.Option(help="Instead: a dataset, as for `train`.")] = None,
-    config: Annotated[CorpusPart, typer.Option(help="With --dataset: which dialogues.")] = CorpusPart.all,
-    split: Annotated[str, typer.Option(help="With --dataset: which split.")] = "test",
+    dataset: Annotated[
+        str | None, typer.Option(help="Instead of utterances: a dataset, as for `train`.", rich_help_panel=MANY)
+    ] = None,
+    config: Annotated[
+        CorpusPart, typer.Option(help="Of --dataset: which dialogues.", rich_help_panel=MANY)
+    ] = CorpusPart.all,
+    split: Annotated[str, typer.Option(help="Of --dataset: which split.", rich_help_panel=MANY)] = "test",
     output: Annotated[
-        Path | None, typer.Option(help="Write here instead of printing: a .jsonl or .parquet file, or a folder.")
+        Path | None,
+        typer.Option(
+            help="Write here instead of printing: a .jsonl or .parquet file, or a folder, which gets a file a shard."
+        ),
     ] = None,
     batch_size: BatchSize = 32,
-    keep: Annotated[str, typer.Option(help="With --output: columns of the input, as a,b.")] = "doc_key,sentences",
-    engine: Annotated[EngineName, typer.Option(help="With --output: this process, or Ray actors.")] = EngineName.local,
-    address: Annotated[str | None, typer.Option(help="Of a Ray cluster; without it one is started here.")] = None,
-    actors: Annotated[int, typer.Option(min=1, help="With --engine ray: models at work.")] = 2,
-    gpus: Annotated[float, typer.Option(min=0, help="With --engine ray: GPUs an actor, a fraction too.")] = 0,
-    precision: Annotated[PrecisionName, typer.Option(help="With --output: of the numbers.")] = PrecisionName.auto,
+    keep: Annotated[
+        str, typer.Option(help="Columns of the input that go into the output, as a,b.", rich_help_panel=MANY)
+    ] = "doc_key,sentences",
+    shard_rows: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Dialogues a shard: what is made anew after a stop. Few where they name videos.",
+            rich_help_panel=MANY,
+        ),
+    ] = 1000,
+    precision: Annotated[
+        PrecisionName, typer.Option(help="Of the numbers; auto: what is faster here.", rich_help_panel=MANY)
+    ] = PrecisionName.auto,
     batch_tokens: Annotated[
         int | None,
-        typer.Option(min=1, help="With --output: characters read at once; by default what suits the device."),
+        typer.Option(min=1, help="Characters read at once; by default what suits the device.", rich_help_panel=MANY),
     ] = None,
     fail_on_error: Annotated[
-        bool, typer.Option("--fail-on-error", help="Exit with 3 where a row has an error.")
+        bool, typer.Option("--fail-on-error", help="Exit with 3 where a row has an error.", rich_help_panel=MANY)
     ] = False,
+    engine: Annotated[
+        EngineName, typer.Option(help="This process, or actors of Ray.", rich_help_panel=ENGINE)
+    ] = EngineName.local,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of a Ray cluster (auto, HOST:PORT); without it Ray starts here.", rich_help_panel=ENGINE),
+    ] = None,
+    actors: Annotated[int, typer.Option(min=1, help="Models at work.", rich_help_panel=ENGINE)] = 2,
+    cpus: Annotated[int, typer.Option(min=1, help="Threads of an actor.", rich_help_panel=ENGINE)] = 1,
+    gpus: Annotated[
+        float, typer.Option(min=0, help="GPUs of an actor; 0.5: two share one.", rich_help_panel=ENGINE)
+    ] = 0,
 ) -> None:
     """Find who is meant: `tiktalkcoref predict --model M 这个男生认识她吗 可以`. Pictures are optional.
 
@@ -205,16 +237,19 @@ def predict(
     read with a message in `error`; a run that was stopped goes on where it was.
     """
     need_model()
-    from tiktalkcoref.inference.job import Settings, check_output, predict_files, run_local
-    from tiktalkcoref.inference.predict import dataset_dialogues, main, name_videos, read_dialogues
+    from tiktalkcoref.inference.job import Settings, predict_files, run_local
+    from tiktalkcoref.inference.predict import dataset_dialogues, main, read_dialogues
 
     if sum(map(bool, (sentences, inputs, dataset))) != 1:
         raise UserError("nothing (or too much) to read: give the utterances as arguments, or --input, or --dataset")
     if video and not sentences:
         raise UserError("--video goes with utterances as arguments; in --input, a dialogue names its own as `video`")
+    if engine == EngineName.ray and (sentences or output is None):
+        raise UserError("--engine ray is for --input or --dataset, into an --output")
+    if address is not None and engine != EngineName.ray:
+        raise UserError("--address is of a Ray cluster: it goes with --engine ray")
     if output is not None and not sentences:
-        check_output(output, inputs or ())
-    if output is not None and not sentences and not name_videos(inputs or ()):
+        from tiktalkcoref.inference.ray_engine import RayEngine
         from tiktalkcoref.inference.sources import DatasetSource, FileSource
 
         columns = None if keep == "doc_key,sentences" else tuple(filter(None, keep.split(",")))
@@ -222,12 +257,9 @@ def predict(
         settings = Settings(
             model, precision.value, batch_tokens, columns,
             "jsonl" if output.suffix and output.suffix != ".parquet" else "parquet",
+            shard_rows, str(weights) if weights else None,
         )  # fmt: skip
-        run = run_local
-        if engine == EngineName.ray:
-            from tiktalkcoref.inference.ray_engine import RayEngine
-
-            run = RayEngine(address, actors, gpus)
+        run = RayEngine(address, actors, gpus, cpus) if engine == EngineName.ray else run_local
         summary = predict_files(source, output, settings, run)
         say(f"wrote {counted(summary['rows'], 'row')}, {counted(summary['errors'], 'error')}, to {output}")
         if summary["errors"] and fail_on_error:

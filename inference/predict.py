@@ -53,17 +53,6 @@ def read_dialogues(path: Path) -> list[Dialogue]:
     return found
 
 
-def name_videos(paths: Sequence[Path]) -> bool:
-    """Whether one of the files of dialogues names a video: those are answered here, with crops and a page, not by the
-    engines, which are for rows of text and pictures."""
-    for path in paths:
-        if path.is_file() and path.suffix in (".json", ".jsonl"):
-            with path.open("rb") as file:
-                if any(b'"video"' in line for line in file):
-                    return True
-    return False
-
-
 def dataset_dialogues(dataset: str, config: str, split: str) -> list[Dialogue]:
     """Dialogues of a dataset, without their labels: the model is to find them."""
     return without_labels(load_dialogues(dataset, config, split))

@@ -3,14 +3,15 @@
 import base64
 import html
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from tiktalkcoref.evaluation.dialogues import Dialogue
-from tiktalkcoref.files.atomic import atomic_folder
+from tiktalkcoref.files.atomic import atomic_file, atomic_folder
 from tiktalkcoref.tracking.command import video_bar
 from tiktalkcoref.tracking.drawing import COLOURS
 from tiktalkcoref.tracking.entities import VideoEntities
@@ -40,6 +41,41 @@ def track_dialogues(dialogues: Sequence[Dialogue], weights: Path | None = None) 
         with video_bar(video, 2) as progress:
             found[path] = tracker(video, progress)
     return found
+
+
+class OneVideo:
+    """The persons of videos, the last one remembered: rows of one video come one after another.
+
+    Args:
+        weights: folder with the weights of the tracker's networks, loaded when they are needed; None: the Hub's.
+    """
+
+    def __init__(self, weights: str | Path | None = None) -> None:
+        self._weights = weights
+        self._found: dict[Any, VideoEntities] = {}
+
+    def __call__(self, path: Any) -> VideoEntities:
+        """Raises: as `track_dialogues`."""
+        if path not in self._found:
+            self._found = {path: self._tracker(path)}
+        return self._found[path]
+
+    @cached_property
+    def _tracker(self) -> Callable[[Any], VideoEntities]:
+        try:
+            return VideoTracker(Settings(), self._weights)
+        except (ValueError, OSError, ImportError) as error:
+            return partial(_fail, error)  # for each video the same: weights are looked for once
+
+
+def _fail(error: Exception, path: Any) -> VideoEntities:
+    raise error
+
+
+def save_crop(picture: Image.Image, path: Path) -> None:
+    """Write a picture, whole or not at all."""
+    with atomic_file(path) as temporary:
+        picture.save(temporary)
 
 
 def spans(entity: Mapping[str, Any], reach: float = 0.5) -> list[tuple[float, float]]:

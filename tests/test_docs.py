@@ -21,6 +21,7 @@ NOT_RUN = {
     "NAME": "run against a local Hub by tests/test_hub_push.py and test_hub_load.py",
     "tiktalkcoref track": "needs the weights of the face networks",
     'weights="weights"': "likewise",
+    "HOST": "several machines; on one by tests/test_inference_ray.py and the snippet after it",
 }
 
 
