@@ -2,7 +2,6 @@
 
 import base64
 import io
-import os
 import queue
 import threading
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+from .heads import tracker
 from .inputs import LIMITS, InputError
 
 MAX_PIXELS = 1920 * 1088  # of one picture of the video
@@ -94,7 +94,7 @@ def _track(path: str, steps: "queue.Queue[Any]", stop: threading.Event) -> Peopl
             raise _StoppedError
         steps.put((min(done, total) / 2, total / 2))
 
-    found = _tracker()(video, tell)
+    found = tracker()(video, tell)
     if not found.entities:
         raise InputError("video", "no_heads")
     crops, entities = candidates(found)
@@ -106,19 +106,3 @@ def _encode(picture: Image.Image) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return base64.b64encode(buffer.getvalue()).decode()
-
-
-_lock = threading.Lock()
-_loaded: list[Any] = []
-
-
-def _tracker() -> Any:
-    """The tracker, its networks loaded once; the folder TIKTALKCOREF_TRACKING_WEIGHTS is asked before the Hub."""
-    from tiktalkcoref.tracking.settings import Settings
-    from tiktalkcoref.tracking.tracker import VideoTracker
-
-    with _lock:
-        if not _loaded:
-            weights = os.environ.get("TIKTALKCOREF_TRACKING_WEIGHTS")
-            _loaded.append(VideoTracker(Settings(), weights))
-    return _loaded[0]

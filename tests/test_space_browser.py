@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from space_serving import serving
 from tracking_scenes import cast_of, two_persons
 from tracking_videos import render, write_video
@@ -91,6 +92,29 @@ def answered(page) -> dict:
     return json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
 
 
+def write(page, chat: str) -> None:
+    """Paste a chat into the first line, as Ctrl+V does."""
+    page.locator("#chat .ttc-text").first.evaluate(
+        """(field, text) => {
+          const data = new DataTransfer();
+          data.setData("text/plain", text + "\\n");
+          field.dispatchEvent(new ClipboardEvent("paste", {clipboardData: data, bubbles: true, cancelable: true}));
+        }""",
+        chat,
+    )
+    page.wait_for_function(
+        "n => [...document.querySelectorAll('#chat .ttc-text')].filter(field => field.value).length === n",
+        arg=len(chat.splitlines()),
+    )
+
+
+def rows(page) -> list[list[str]]:
+    """[speaker, words] of each line."""
+    return page.locator("#chat li").evaluate_all(
+        "rows => rows.map(row => [...row.querySelectorAll('input, textarea')].map(field => field.value))"
+    )
+
+
 def fill(page, field: str, text: str) -> None:
     page.fill(f"#{field} textarea, #{field} input", text)
 
@@ -162,12 +186,98 @@ def test_chinese_and_english_by_the_browser_and_by_choice(open_page):
     assert "A long dialogue" in page.inner_text("#examples")
 
 
+def test_lines_are_added_and_removed_and_a_chat_is_pasted(open_page):
+    page = open_page()
+    assert rows(page) == [["A", ""], ["B", ""]]
+    page.fill("#chat .ttc-text >> nth=0", "我妈妈来了")
+    page.click("#chat .ttc-add")
+    page.keyboard.insert_text("谁的妈妈")
+    assert rows(page) == [["A", "我妈妈来了"], ["B", ""], ["A", "谁的妈妈"]]
+    page.click("[aria-label='Remove line 2']")
+    assert rows(page) == [["A", "我妈妈来了"], ["A", "谁的妈妈"]]
+    page.fill("[aria-label='Speaker 2']", "丙")
+    write(page, "甲：你好\n在吗\n乙: 再见")  # after the line that it is pasted into
+    assert rows(page) == [["A", "我妈妈来了"], ["甲", "你好"], ["甲", "在吗"], ["乙", "再见"], ["丙", "谁的妈妈"]]
+    run(page)
+    assert answered(page)["sentences"] == ["我妈妈来了", "你好", "在吗", "再见", "谁的妈妈"]
+    assert page.locator("#result .ttc-speaker").all_inner_texts() == ["A", "甲", "甲", "乙", "丙"]
+    for _ in range(5):
+        page.click("[aria-label='Remove line 1']")
+    assert rows(page) == [["A", ""]]
+    page.click("#clear")
+    page.wait_for_function("() => document.querySelectorAll('#chat li').length === 2")
+
+
+def test_boxes_are_drawn_on_the_frame_and_coloured_in_the_result(open_page):
+    page = open_page()
+    page.click("[data-example=two-people]")
+    before = answered(page)
+    page.wait_for_selector("#editor .ttc-box >> nth=1")
+    written = page.input_value("#boxes textarea")
+    page.click("[aria-label='Remove the box of head 1']")
+    page.wait_for_function(
+        "text => document.querySelector('#boxes textarea').value === text", arg=written.split("\n")[1]
+    )
+    page.fill("#boxes textarea", "")
+    page.wait_for_function("() => !document.querySelector('#editor .ttc-box')")
+    area = page.locator("#editor img").bounding_box()
+    frame = page.evaluate(
+        "() => [...document.querySelectorAll('#editor img')].map(i => [i.naturalWidth, i.naturalHeight])"
+    )[0]
+    boxes = [[int(value) for value in line.split(", ")] for line in written.split("\n")]
+    for x1, y1, x2, y2 in boxes:
+        page.mouse.move(area["x"] + x1 * area["width"] / frame[0], area["y"] + y1 * area["height"] / frame[1])
+        page.mouse.down()
+        page.mouse.move(area["x"] + x2 * area["width"] / frame[0], area["y"] + y2 * area["height"] / frame[1], steps=3)
+        page.mouse.up()
+    page.wait_for_function("() => document.querySelector('#boxes textarea').value.includes('\\n')")
+    drawn = [[int(value) for value in line.split(", ")] for line in page.input_value("#boxes textarea").split("\n")]
+    assert np.abs(np.subtract(drawn, boxes)).max() <= 2
+    run(page)
+    page.wait_for_function("() => document.querySelectorAll('#result .ttc-box').length === 2")
+    after = answered(page)
+    assert [c["region"] for c in after["clusters"]] == [c["region"] for c in before["clusters"]]
+    assert page.locator("#result .ttc-box:not(.ttc-nobody)").count() == 2
+
+
+def test_heads_are_looked_for_in_a_frame_without_boxes(open_page, shared, tmp_path):
+    pytest.importorskip("cv2", reason="needs the extra tracking")
+    one, two = (
+        Image.open(shared / "faces" / name).convert("RGB").resize((400, 480)) for name in ("obama.jpg", "biden.jpg")
+    )
+    both = Image.new("RGB", (800, 480))
+    both.paste(one, (0, 0))
+    both.paste(two, (400, 0))
+    both.save(tmp_path / "both.jpg")
+    Image.new("RGB", (400, 300), "gray").save(tmp_path / "nobody.png")
+    page = open_page()
+    page.set_input_files("#frame input[type=file]", str(tmp_path / "both.jpg"))
+    page.wait_for_selector("#editor .ttc-box >> nth=1")
+    left, right = (
+        [int(value) for value in line.split(", ")] for line in page.input_value("#boxes textarea").split("\n")
+    )
+    assert left[2] <= 400 <= right[0]
+    write(page, "那个男生笑起来真好看\n我也喜欢他")
+    page.fill("#boxes textarea", "")  # whoever takes the boxes away gets them again
+    run(page)
+    result = answered(page)
+    assert len(result["clusters"][0]["region_scores"]) == 2
+    assert page.locator("#result .ttc-box").count() == 2
+    page.click("#clear")
+    page.wait_for_function("() => !document.querySelector('#editor img')")
+    page.set_input_files("#frame input[type=file]", str(tmp_path / "nobody.png"))
+    page.wait_for_function("() => /No head was found/.test(document.querySelector('#note-frame').innerText)")
+    write(page, "他真好看")
+    run(page)
+    assert "say where the heads are" in refused(page, "frame")
+
+
 def test_hostile_text_in_every_place_stays_text(open_page, tmp_path):
     bad = tmp_path / "<img src=x onerror=document.title=1>.png"
     bad.write_text("no picture")
     page = open_page()
     title = page.title()
-    fill(page, "chat", f"<b>{{{{1}}}}：{HOSTILE}\n<i>乙：戴红帽子的女生跳得真好{HOSTILE}")  # words and speakers
+    write(page, f"<b>{{{{1}}}}：{HOSTILE}\n<i>乙：戴红帽子的女生跳得真好{HOSTILE}")  # words and speakers
     fill(page, "title", HOSTILE)
     run(page)
     answered(page)
@@ -196,14 +306,14 @@ def test_bad_files_and_boxes_are_refused_beside_their_fields_and_the_app_lives_o
     page = open_page()
     run(page)
     assert "at least one line" in refused(page, "chat")
-    fill(page, "chat", "甲：戴红帽子的女生跳得真好")
+    write(page, "甲：戴红帽子的女生跳得真好")
     page.click("#tab-pictures-button")
     page.set_input_files("#pictures input[type=file]", str(tmp_path / "words.jpg"))
     page.wait_for_function("() => document.querySelector('#pictures').innerText.includes('words')")
     run(page)
     assert "cannot be read as a picture" in refused(page, "pictures")
     page.click("#clear")
-    fill(page, "chat", "甲：戴红帽子的女生跳得真好")
+    write(page, "甲：戴红帽子的女生跳得真好")
     run(page)
     assert answered(page)["text_only"]
 
@@ -240,8 +350,16 @@ def test_the_keyboard_is_enough(open_page):
                 return
         raise AssertionError(f"{wanted} cannot be reached")
 
-    tab_to("#chat")
-    page.keyboard.insert_text("甲：戴红帽子的女生和戴大墨镜的女生跳得好整齐")
+    tab_to("#chat .ttc-text")
+    page.keyboard.insert_text("戴红帽子的女生跳得真好")
+    page.keyboard.press("Enter")  # a line below
+    page.keyboard.insert_text("我喜欢那个戴大墨镜的女生")
+    tab_to("#chat .ttc-remove")
+    page.keyboard.press("Tab")
+    assert page.evaluate("() => document.activeElement.value") == "B"  # the empty line that was there
+    page.keyboard.press("Tab")
+    page.keyboard.press("Backspace")  # an empty line goes
+    assert [words for _, words in rows(page)] == ["戴红帽子的女生跳得真好", "我喜欢那个戴大墨镜的女生"]
     tab_to("#run")
     page.keyboard.press("Enter")
     result = answered(page)
@@ -264,7 +382,7 @@ def test_a_video_shows_its_persons_on_a_timeline(open_page, clip, tmp_path):
     page = open_page()
     page.click("#tab-video-button")
     for n in range(2):  # the first time loads the networks
-        fill(page, "chat", "甲：那个男生笑起来真好看\n乙：我也喜欢他" + "！" * n)
+        write(page, "甲：那个男生笑起来真好看\n乙：我也喜欢他" + "！" * n)
         page.set_input_files("#video input[type=file]", str(clip))
         page.wait_for_function("() => document.querySelector('#video').innerText.includes('clip')")
         started = time.perf_counter()
@@ -285,7 +403,7 @@ def test_a_video_shows_its_persons_on_a_timeline(open_page, clip, tmp_path):
         (tmp_path / "words.mp4", "cannot be used"),
         (_long(tmp_path / "long.mp4"), "more than the limit"),
     ):
-        fill(page, "chat", "他真好看")
+        write(page, "他真好看")
         page.set_input_files("#video input[type=file]", str(path))
         page.wait_for_function("name => document.querySelector('#video').innerText.includes(name)", arg=path.stem)
         run(page)
@@ -296,7 +414,7 @@ def test_a_video_shows_its_persons_on_a_timeline(open_page, clip, tmp_path):
 def test_a_run_can_be_stopped(open_page, clip):
     page = open_page()
     page.click("#tab-video-button")
-    fill(page, "chat", "他真好看")
+    write(page, "他真好看")
     page.set_input_files("#video input[type=file]", str(clip))
     page.wait_for_function("() => document.querySelector('#video').innerText.includes('clip')")
     run(page)
@@ -311,7 +429,7 @@ def test_a_run_can_be_stopped(open_page, clip):
 def test_who_waits_sees_the_place_in_the_queue(open_page, clip):
     first, second = open_page(), open_page()
     first.click("#tab-video-button")
-    fill(first, "chat", "他真好看")
+    write(first, "他真好看")
     first.set_input_files("#video input[type=file]", str(clip))
     first.wait_for_function("() => document.querySelector('#video').innerText.includes('clip')")
     run(first)
@@ -333,7 +451,7 @@ def test_a_model_that_cannot_be_loaded_is_told_on_the_page(browser, tmp_path):
         page.goto(url)
         page.wait_for_selector("#problem [role=alert]")
         assert "could not be loaded" in page.inner_text("#problem")
-        page.fill("#chat textarea", "你好")
+        page.fill("#chat .ttc-text >> nth=0", "你好")
         page.click("#run")
         page.wait_for_function("() => document.querySelector('#status').innerText.includes('could not be loaded')")
         page.close()
