@@ -46,8 +46,13 @@ FIELDS = ("chat", "pictures", "frame", "video")  # those that have a note beside
 QUEUE = 64  # requests that may wait
 THUMBNAIL = 240  # px
 Rows = list[list[str]]  # [speaker, words]
-# The language of the browser, unless the address says ?lang=; and the example that the address names.
+# The language of the browser, unless the address says ?lang=; and the example that the address names. Gradio names its
+# upload buttons otherwise than they read, which those who speak to their browser cannot guess.
 ARRIVE = """() => {
+  const rename = () => document.querySelectorAll(".upload-container[aria-label]").forEach(
+    (button) => button.removeAttribute("aria-label"));
+  new MutationObserver(rename).observe(document.body, { childList: true, subtree: true });
+  rename();
   const asked = new URLSearchParams(location.search);
   const language = (asked.get("lang") || navigator.language || "en").startsWith("zh") ? "zh" : "en";
   return [language, asked.get("example") || ""];
@@ -236,7 +241,7 @@ class _Page:
         return [split_chat(example.chat), example.title, None, frame, write_boxes(example.boxes), None, example.name]
 
     def _run_named(
-        self, chat: Rows, title: str, pictures: list[str] | None, frame: str | None, boxes: str, video: str | None,
+        self, chat: Rows, title: str, pictures: list[str] | None, frame: str | None, boxes: str | None, video: str | None,
         example: str, language: str, request: gr.Request,
     ) -> Iterator[list[Any]]:  # fmt: skip
         """As `_run`, where the address named an example."""
@@ -245,7 +250,7 @@ class _Page:
         else:
             yield [gr.skip()] * (2 + len(FIELDS))
 
-    def _framed(self, frame: str | None, boxes: str, language: str, request: gr.Request) -> list[Any]:
+    def _framed(self, frame: str | None, boxes: str | None, language: str, request: gr.Request) -> list[Any]:
         """A frame was given or taken away: what is drawn, its boxes, those of the heads found if there are none."""
         if frame is None:
             return [None, gr.Textbox("", visible=False), None]
@@ -254,7 +259,7 @@ class _Page:
         try:
             picture = read_picture(frame, "frame")
             view = {"picture": data_url(picture, FRAME), "width": picture.width, "height": picture.height, "boxes": []}
-            view["boxes"] = read_boxes(boxes, picture.size) if boxes.strip() else detect_boxes(picture)
+            view["boxes"] = read_boxes(boxes, picture.size) if boxes else detect_boxes(picture)
         except InputError as error:
             text = gr.skip() if view is None else gr.Textbox(visible=True)
             return [view, text, {"text": error.message(language), "alert": view is None}]
@@ -278,12 +283,12 @@ class _Page:
     # Work
 
     def _run(
-        self, chat: Rows, title: str, pictures: list[str] | None, frame: str | None, boxes: str, video: str | None,
+        self, chat: Rows, title: str, pictures: list[str] | None, frame: str | None, boxes: str | None, video: str | None,
         example: str, language: str, request: gr.Request,
     ) -> Iterator[list[Any]]:  # fmt: skip
         """What the page shows, step by step: result, status, a note for each field."""
         self.uploads.remember(request.session_hash or "", [*(pictures or []), frame, video])
-        visit = Visit(*read_rows(chat), title, pictures or [], frame, boxes, video)
+        visit = Visit(*read_rows(chat), title, pictures or [], frame, boxes or "", video)
         none = [None] * len(FIELDS)
         started = time.perf_counter()
         try:

@@ -4,6 +4,7 @@ import base64
 import io
 import queue
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -15,6 +16,7 @@ from .heads import tracker
 from .inputs import LIMITS, InputError
 
 MAX_PIXELS = 1920 * 1088  # of one picture of the video
+TELL_SECONDS = 0.4  # each step costs time on the server and on the page
 
 
 @dataclass
@@ -89,10 +91,15 @@ def _track(path: str, steps: "queue.Queue[Any]", stop: threading.Event) -> Peopl
     video.max_seconds = LIMITS.video_seconds + 1  # a file may say less than it holds
     total = 2 * (video.seconds or 0.0)  # it is read twice
 
+    told = 0.0
+
     def tell(done: float) -> None:
+        nonlocal told
         if stop.is_set():
             raise _StoppedError
-        steps.put((min(done, total) / 2, total / 2))
+        if time.monotonic() - told > TELL_SECONDS:
+            told = time.monotonic()
+            steps.put((min(done, total) / 2, total / 2))
 
     found = tracker()(video, tell)
     if not found.entities:
