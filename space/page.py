@@ -241,8 +241,8 @@ class _Page:
         return [split_chat(example.chat), example.title, None, frame, write_boxes(example.boxes), None, example.name]
 
     def _run_named(
-        self, chat: Rows, title: str, pictures: list[str] | None, frame: str | None, boxes: str | None, video: str | None,
-        example: str, language: str, request: gr.Request,
+        self, chat: Rows, title: str, pictures: list[str] | None, frame: str | None, boxes: str | None,
+        video: str | None, example: str, language: str, request: gr.Request,
     ) -> Iterator[list[Any]]:  # fmt: skip
         """As `_run`, where the address named an example."""
         if example:
@@ -283,8 +283,8 @@ class _Page:
     # Work
 
     def _run(
-        self, chat: Rows, title: str, pictures: list[str] | None, frame: str | None, boxes: str | None, video: str | None,
-        example: str, language: str, request: gr.Request,
+        self, chat: Rows, title: str, pictures: list[str] | None, frame: str | None, boxes: str | None,
+        video: str | None, example: str, language: str, request: gr.Request,
     ) -> Iterator[list[Any]]:  # fmt: skip
         """What the page shows, step by step: result, status, a note for each field."""
         self.uploads.remember(request.session_hash or "", [*(pictures or []), frame, video])
