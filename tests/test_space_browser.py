@@ -4,7 +4,6 @@ TIKTALKCOREF_SAMPLE_MODEL names a model of the recipe `sample` that is there alr
 the npm package axe-core.
 """
 
-import contextlib
 import json
 import os
 import shutil
@@ -17,11 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hub_server import LocalHub, client_environment
 from PIL import Image
-from space_serving import serving
+from space_serving import serving, wait_for
 from tracking_scenes import cast_of, two_persons
 from tracking_videos import render, write_video
 
+from tiktalkcoref.hub.kinds import KINDS, Sources
 from tiktalkcoref.space.examples import make_examples
 from tiktalkcoref.space.inputs import read_chat
 
@@ -465,22 +466,37 @@ def test_a_model_that_cannot_be_loaded_is_told_on_the_page(browser, tmp_path):
 
 
 def test_the_page_of_the_metric_scores_its_example(browser, tmp_path):
-    code = "from tiktalkcoref.evaluate_metric import app; app.build().launch(server_port={}, quiet=True)"
+    """The metric's Space, started from the folder that is pushed."""
+    folder = tmp_path / "metric"
+    folder.mkdir()
+    KINDS["metric"].build(Sources(), {"metric": "lab/our_metric"}, folder)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = os.environ | {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HOME": str(tmp_path)}
-    process = subprocess.Popen([sys.executable, "-c", code.format(port)], env=environment, cwd=tmp_path)
-    try:
-        page = browser.new_page()
-        for _ in range(240):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            time.sleep(0.5)
-        page.goto(f"http://127.0.0.1:{port}")
-        page.click("button:has-text('Score')")
-        page.wait_for_function("() => document.body.innerText.includes('conll_f1')")
-        page.close()
-    finally:
-        process.terminate()
-        process.wait(30)
+        address = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    with LocalHub() as hub, (tmp_path / "log").open("w") as log:
+        environment = client_environment(hub, tmp_path) | {
+            "GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_SERVER_PORT": address.rpartition(":")[2],
+            "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1",
+        }  # fmt: skip
+        process = subprocess.Popen([sys.executable, "app.py"], env=environment, cwd=folder, stdout=log, stderr=log)
+        try:
+            wait_for(process, tmp_path / "log")
+            page, asked = browser.new_page(), []
+            page.on("request", lambda request: asked.append(request.url))
+            page.goto(address)
+            page.click("button:has-text('Score')")
+            page.wait_for_function("() => document.body.innerText.includes('conll_f1')")
+            title = page.title()
+            page.locator("textarea").first.fill(json.dumps([{"clusters": HOSTILE}]))
+            page.click("button:has-text('Score')")
+            page.wait_for_function(
+                "() => [...document.querySelectorAll('textarea')].some(t => /expected/.test(t.value))"
+            )
+            assert page.locator("img[src=x]").count() == 0
+            assert page.title() == title
+            page.close()
+            assert {url for url in asked if not url.startswith((address, "data:", "blob:"))} == set()
+        finally:
+            process.terminate()
+            process.wait(30)
+    assert not (tmp_path / "blocked").exists()
