@@ -57,6 +57,13 @@ Resamples = Annotated[int, typer.Option(min=0, help="Bootstrap resamples for the
 ConfidenceLevel = Annotated[float, typer.Option(min=0, max=1, help="Of the intervals.")]
 
 
+class CandidatesName(str, Enum):
+    """What `evaluate` links clusters to."""
+
+    annotated = "annotated"
+    tracked = "tracked"
+
+
 class EngineName(str, Enum):
     """What `predict` runs on."""
 
@@ -150,8 +157,12 @@ def evaluate(
     confidence_level: ConfidenceLevel = 0.95,
     seed: ResamplingSeed = 0,
     with_pictures: Annotated[bool, typer.Option(help="Whether to look at the pictures.")] = True,
+    candidates: Annotated[
+        CandidatesName, typer.Option(help="Link to the annotated regions, or to persons tracked in videos or frames.")
+    ] = CandidatesName.annotated,
+    weights: Annotated[Path | None, typer.Option(help="Of the tracker's networks, as for `track`.")] = None,
 ) -> None:
-    """Evaluate a model: all scores with intervals, links by setting, baselines, and an HTML report."""
+    """Evaluate a model: scores with intervals, links by setting, baselines, the challenge set, an HTML report."""
     need_model()
     from tiktalkcoref.evaluation.evaluate import Resampling, main
 
@@ -159,6 +170,7 @@ def evaluate(
         model[0] if len(model) == 1 else model, dataset, output_dir, config=config.value, split=split, fold=fold,
         batch_size=batch_size,
         resampling=Resampling(n_resamples, confidence_level, seed), with_pictures=with_pictures,
+        candidates=candidates.value, weights=weights,
     )  # fmt: skip
 
 

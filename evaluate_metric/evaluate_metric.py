@@ -33,7 +33,8 @@ Args:
         the rankings), or `region_scores` (one number a region) instead of both; `links` (region, -1 for none).
         Optional, one entry a predicted cluster: `boxes` (list of {"frame", "bbox": [x1, y1, x2, y2]}).
     references: one dict a document: `clusters`; optional, one entry a cluster: `links`, `kinds`, `boxes`; `regions`
-        (how many the document has). Rows of the dataset are taken as they are.
+        (how many the document has), `candidates` (how many of them, from the first on, could be chosen). Rows of the
+        dataset are taken as they are.
     keep_singletons: False drops clusters of one mention on both sides.
     ks: cut-offs of recall@k.
     iou_threshold: least overlap of matched regions.

@@ -24,7 +24,7 @@ ROW_KEYS = frozenset({
 })
 # fmt: on
 PREDICTION_KEYS = ROW_KEYS | {"clusters", "rankings", "scores", "region_scores", "links", "boxes"}
-REFERENCE_KEYS = ROW_KEYS | {"clusters", "links", "kinds", "regions", "boxes"}
+REFERENCE_KEYS = ROW_KEYS | {"clusters", "links", "kinds", "regions", "candidates", "boxes"}
 NO_COUNTERPART = ("none", "", None)
 
 

@@ -6,6 +6,9 @@ of equal score all count as ranked before it, so a tie never helps. A region tha
     recall@k = share of queries with rank <= k     MRR = mean of 1/rank (0 for a miss)
     chance@k = mean of min(k, pool)/pool           pool = number of regions of the video
 
+Where the system could choose only among the first `candidates` of a document's regions (a tracker missed the others),
+these are the pool, and a query for one of the others is a miss whose chance is 0.
+
 All are micro averages over queries. "Has a visual counterpart" is scored over all gold clusters, linked ones being the
 positives.
 """
@@ -30,7 +33,8 @@ VISUAL = "visual"  # what the scores of "has a visual counterpart" are called; n
 class Links:
     """What linking is scored from; `documents` many documents.
 
-    One entry a query: `document`, `kind` (index into `kinds`, -1 unknown), `rank` (inf: a miss), `pool`.
+    One entry a query: `document`, `kind` (index into `kinds`, -1 unknown), `rank` (inf: a miss), `pool`, `reached` (0
+    where the region is no candidate, else 1).
     `visual`: [documents, 3] clusters with a counterpart: in both, in the prediction, in the gold; `visual_n`:
     [documents] all gold clusters. `ranked`: whether the system gave rankings at all.
     """
@@ -39,6 +43,7 @@ class Links:
     kind: np.ndarray
     rank: np.ndarray
     pool: np.ndarray
+    reached: np.ndarray
     kinds: tuple[str, ...]
     visual: np.ndarray
     visual_n: np.ndarray
@@ -64,18 +69,20 @@ def read_links(predicted: Side, gold: Side) -> Links | None:
     for i, row in enumerate(links):
         ranked = rankings[i] if rankings else [[]] * len(row)
         pool = _check_regions(predicted, gold, i, row, ranked, chosen[i] if chosen else None, regions[i])
+        candidates = gold.documents[i].get("candidates")
+        pool = pool if candidates is None else candidates
         for j, link in enumerate(row):
             has = chosen[i][j] >= 0 if chosen else len(ranked[j]) > 0
             visual[i] += (has and link >= 0, has, link >= 0)
             if link >= 0 and rankings:
                 kind = names.index(kinds[i][j]) if kinds and kinds[i][j] is not None else -1
-                queries.append((i, kind, _rank(link, ranked[j], ties[i][j] if ties else None), pool))
+                queries.append((i, kind, _rank(link, ranked[j], ties[i][j] if ties else None), pool, link < pool))
         visual_n[i] = len(row)
-    table = np.array(queries, dtype=float).reshape(-1, 4)
+    table = np.array(queries, dtype=float).reshape(-1, 5)
     numbers = table[:, :2].astype(int)
-    return Links(
-        *(numbers[:, 0], numbers[:, 1], table[:, 2], table[:, 3]), names, visual, visual_n, bool(rankings), len(links)
-    )
+    rank, pool, reached = table[:, 2:].T
+    document, kind = numbers.T
+    return Links(document, kind, rank, pool, reached, names, visual, visual_n, bool(rankings), len(links))
 
 
 def count(links: Links, ks: Sequence[int]) -> np.ndarray:
@@ -85,8 +92,8 @@ def count(links: Links, ks: Sequence[int]) -> np.ndarray:
         for group in (None, *range(len(links.kinds))):
             mask = np.ones(len(links.document), dtype=bool) if group is None else links.kind == group
             document, rank, pool = links.document[mask], links.rank[mask], links.pool[mask]
-            values = [np.ones(len(rank)), 1 / rank, pool]
-            values += [rank <= k for k in ks] + [np.minimum(k, pool) / pool for k in ks]
+            values = [np.ones(len(rank)), 1 / rank, pool, *(rank <= k for k in ks)]
+            values += [links.reached[mask] * np.minimum(k, pool) / np.maximum(pool, 1) for k in ks]
             columns += [np.bincount(document, value, links.documents) for value in values]
     return np.column_stack([*columns, links.visual, links.visual_n])
 
@@ -207,6 +214,13 @@ def _check_gold(gold: Side) -> None:
         links, kinds, regions = (document.get(key) for key in ("links", "kinds", "regions"))
         if regions is not None and (not is_integer(regions) or regions < 0):
             gold.refuse(i, None, f"'regions' is {show(regions)}, expected the number of regions of the document")
+        candidates = document.get("candidates")
+        if candidates is not None and (regions is None or not is_integer(candidates) or not 0 <= candidates <= regions):
+            gold.refuse(
+                i,
+                None,
+                f"'candidates' is {show(candidates)}, expected how many of the document's 'regions' can be chosen",
+            )
         if links is not None:
             _check_length(gold, gold, i, "links", links)
             for j, link in enumerate(links):
@@ -242,9 +256,12 @@ def _check_regions(
         pool = max(len(named), max(links, default=-1) + 1)
         source = " as far as links and rankings show; give 'regions' in the reference where it has more"
     known = f"the document has {pool} regions{source}"
+    candidates = gold.documents[document].get("candidates")
+    if candidates is not None:
+        known += f", of which {candidates} can be chosen"
     for j, ranking in enumerate(rankings):
         for region in ranking:
-            if not 0 <= region < pool:
+            if not 0 <= region < (pool if candidates is None else candidates):
                 predicted.refuse(document, j, f"unknown region {region} in the ranking {show(ranking)}; {known}")
     if chosen is not None:
         _check_length(predicted, gold, document, "links", chosen)

@@ -51,7 +51,8 @@ def score(
       [[{"frame", "bbox": [x1, y1, x2, y2]}, ...], ...].
 
     A reference is a dict with `clusters`, and one entry a cluster: `links` [region or -1, ...], `kinds` ["name",
-    "pronoun", "noun", ...], `boxes`; and `regions`, how many the document has. A dataset row is a reference as it is.
+    "pronoun", "noun", ...], `boxes`; and `regions`, how many the document has, of which the first `candidates` (all,
+    without it) could be chosen. A dataset row is a reference as it is.
 
     Args:
         keep_singletons: whether clusters of one mention count; False drops them on both sides.

@@ -14,9 +14,11 @@ from PIL import Image, ImageDraw
 from tiktalkcoref.corpus.records import brackets
 from tiktalkcoref.evaluate_metric import score
 from tiktalkcoref.evaluate_metric.labels import LABELS
+from tiktalkcoref.tracking.entities import span_text
 
 from .dialogues import Dialogue, text_of
 from .predictions import Prediction, links_of
+from .tables import tracker_note
 
 TEMPLATE = Path(__file__).parent / "report.html"
 PALETTE = (
@@ -47,6 +49,7 @@ class Shown:
     dialogue: Dialogue
     prediction: Prediction
     frames: Sequence[tuple[Image.Image, Sequence[tuple[int, Sequence[int]]]]] = ()  # with region numbers and boxes
+    entities: Sequence[dict[str, Any]] = ()  # of tracked regions, as `tracking.candidates` describes them
 
 
 def render_report(result: dict[str, Any], shown: Sequence[Shown]) -> str:
@@ -60,6 +63,7 @@ def render_report(result: dict[str, Any], shown: Sequence[Shown]) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["percent"] = lambda value: f"{100 * value:.1f}"
+    environment.filters["tracker"] = tracker_note
     environment.filters["cell"] = lambda value, key: (
         f"{value:.2f}" if key == "linking_mean_pool" else f"{100 * value:.1f}"
     )
@@ -85,7 +89,8 @@ def _case(item: Shown) -> dict[str, Any]:
     """A dialogue with its own scores, and both clusterings as marked text."""
     dialogue, prediction = item.dialogue, item.prediction
     own = score([{"clusters": prediction["clusters"]}], [{"clusters": dialogue["clusters"]}])
-    links = links_of(dialogue)
+    links, regions = links_of(dialogue), dialogue.get("regions", ())
+    shown_links = [link if link < len(regions) else -1 for link in links]
     outcomes = [_outcome(*pair) for pair in zip(links, prediction["gold_regions"], strict=True)]
     right = sum(outcome.startswith("right") for outcome in outcomes)
     return {
@@ -93,20 +98,28 @@ def _case(item: Shown) -> dict[str, Any]:
         "doc_key": dialogue["doc_key"],
         "title": dialogue.get("title") or "",
         "conll_f1": own["conll_f1"],
-        "linked": right / len(outcomes) if dialogue.get("regions") and outcomes else 1.0,
+        "linked": right / len(outcomes) if "links" in dialogue and outcomes else 1.0,
         "sides": [
-            ("gold", _mark(dialogue, dialogue["clusters"], links)),
+            ("gold", _mark(dialogue, dialogue["clusters"], shown_links)),
             ("found", _mark(dialogue, prediction["clusters"], prediction["regions"])),
         ],
         "links": [
-            {"text": text_of(dialogue, cluster[0]), "gold": gold, "found": found, "outcome": outcome}
+            {"text": text_of(dialogue, cluster[0]), "outcome": outcome, "detail": _detail(gold, found, len(regions))}
             for cluster, gold, found, outcome in zip(
                 dialogue["clusters"], links, prediction["gold_regions"], outcomes, strict=True
             )
         ]
-        if dialogue.get("regions")
+        if "links" in dialogue
         else [],
     }
+
+
+def _detail(gold: int, found: int, regions: int) -> str:
+    """Which region was chosen, and which was right where that is another."""
+    chosen = [str(found + 1)] if found >= 0 else []
+    if gold >= regions:
+        return ", ".join([*chosen, "the person was not tracked"])
+    return ", ".join([*chosen, f"should be {gold + 1}"] if chosen and 0 <= gold != found else chosen)
 
 
 def _outcome(gold: int, found: int) -> str:
@@ -122,7 +135,7 @@ def _confusion(shown: Sequence[Shown]) -> list[tuple[str, int]]:
     counts = Counter(
         _outcome(gold, found)
         for item in shown
-        if item.dialogue.get("regions")
+        if "links" in item.dialogue
         for gold, found in zip(links_of(item.dialogue), item.prediction["gold_regions"], strict=True)
     )
     return [(outcome, counts[outcome]) for outcome in OUTCOMES] if counts else []
@@ -159,16 +172,18 @@ def _label(number: int, regions: Sequence[int]) -> str:
 
 
 def _pictures(item: Shown) -> list[dict[str, str]]:
-    """The frames with their boxes, then the regions, as data URIs."""
+    """The frames with their boxes, then the regions, as data URIs; below a tracked entity stands when it is seen."""
     frames = [
         {"source": _thumbnail(_with_boxes(picture, boxes), FRAME_WIDTH), "caption": "frame"}
         for picture, boxes in item.frames
     ]
-    regions = [
-        {"source": _thumbnail(region, REGION_SIZE), "caption": str(number)}
-        for number, region in enumerate(item.dialogue.get("regions", ()), 1)
+    regions = [(region, "") for region in item.dialogue.get("regions", ())]
+    if item.entities:
+        regions = [(entity["crop"], f" · {span_text(entity)}") for entity in item.entities]
+    return frames + [
+        {"source": _thumbnail(region, REGION_SIZE), "caption": f"{number}{times}"}
+        for number, (region, times) in enumerate(regions, 1)
     ]
-    return frames + regions
 
 
 def _with_boxes(picture: Image.Image, boxes: Sequence[tuple[int, Sequence[int]]]) -> Image.Image:

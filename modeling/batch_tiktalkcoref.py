@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from transformers.utils import ModelOutput
 
 from .lexicon_tiktalkcoref import is_blank
 
-__all__ = ["DialogueBatch", "SoftLabels", "Spans", "TikTalkCorefOutput"]
+__all__ = ["DialogueBatch", "EncodedBatch", "SoftLabels", "Spans", "TikTalkCorefOutput"]
 
 Spans = list[list[list[list[int]]]]  # clusters of each dialogue; a cluster is a list of [first, last], inclusive
 
@@ -137,7 +137,22 @@ class DialogueBatch(Mapping[str, Any]):
                     )
 
 
-NAMES = tuple(field.name for field in fields(DialogueBatch))
+NAMES = tuple(attribute.name for attribute in fields(DialogueBatch))
+
+
+@dataclass(eq=False)
+class EncodedBatch:
+    """What the two towers make of a batch, read once for several answers about it.
+
+    Attributes:
+        states: [B, C, H], of the characters.
+        regions: [R, P], projected; None where there are no pictures or the model sees none.
+        queries: projected, [P] each, by token ids: those of the clusters that were asked about so far.
+    """
+
+    states: Tensor
+    regions: Tensor | None = None
+    queries: dict[tuple[int, ...], Tensor] = field(default_factory=dict)
 
 
 @dataclass

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from transformers import PretrainedConfig
 from transformers.utils import logging
 
-from .batch_tiktalkcoref import DialogueBatch, SoftLabels, Spans, TikTalkCorefOutput
+from .batch_tiktalkcoref import DialogueBatch, EncodedBatch, SoftLabels, Spans, TikTalkCorefOutput
 from .chinese_clip_tiktalkcoref import read_checkpoint
 from .clustering_tiktalkcoref import ClusteringHead, close_clusters, clustering_loss, describe_mentions, soft_pairs
 from .configuration_tiktalkcoref import TikTalkCorefConfig
@@ -134,12 +134,23 @@ class TikTalkCorefModel(TikTalkCorefReader):
         return groups
 
     @torch.no_grad()
-    def get_cluster_features(self, batch: Mapping[str, Any], clusters: Spans) -> Tensor:
+    def get_cluster_features(
+        self, batch: Mapping[str, Any], clusters: Spans, encoded: EncodedBatch | None = None
+    ) -> Tensor:
         """Embeddings [K, P] of given clusters, to be compared with those of regions by cosine."""
         batch = DialogueBatch.of(batch)
         batch.check_spans(clusters)
-        queries, context, _ = self._describe_clusters(self._read(batch), dict(enumerate(clusters)), batch)
+        encoded = encoded or EncodedBatch(self._read(batch))
+        queries, context, _ = self._describe_clusters(encoded.states, dict(enumerate(clusters)), batch, encoded.queries)
         return self._linking().embed(queries, context)
+
+    @torch.no_grad()
+    def encode(self, batch: Mapping[str, Any]) -> EncodedBatch:
+        """Read a batch's text and pictures, for `predict` and `get_cluster_features` to answer from."""
+        with self._evaluating():
+            batch = DialogueBatch.of(batch).to(self.device)
+            seen = batch.pixel_values is not None and self.vision_encoder is not None
+            return EncodedBatch(self._read(batch, whole=True), self._regions(batch)[0] if seen else None)
 
     @torch.no_grad()
     def start_null(self, batch: Mapping[str, Any]) -> None:
@@ -212,7 +223,11 @@ class TikTalkCorefModel(TikTalkCorefReader):
 
     @torch.no_grad()
     def predict(
-        self, batch: Mapping[str, Any], clusters: Spans | None = None, mentions: list | None = None
+        self,
+        batch: Mapping[str, Any],
+        clusters: Spans | None = None,
+        mentions: list | None = None,
+        encoded: EncodedBatch | None = None,
     ) -> list[dict[str, Any]]:
         """Clusters and their regions, one dict a dialogue.
 
@@ -220,6 +235,7 @@ class TikTalkCorefModel(TikTalkCorefReader):
             batch: What the processor makes; labels in it are not looked at.
             clusters: Given clusters of inclusive spans, one list a dialogue, to be linked alone.
             mentions: Given mentions, one list of inclusive spans a dialogue, to be clustered.
+            encoded: What `encode` made of the batch; without it the batch is read.
 
         Returns:
             For each dialogue, lists with one entry a cluster: `clusters` [[first, last], ...], `mention_scores` one
@@ -228,7 +244,7 @@ class TikTalkCorefModel(TikTalkCorefReader):
             of their first mentions, or as given.
         """
         with self._evaluating():
-            return self._predict(DialogueBatch.of(batch).to(self.device), clusters, mentions)
+            return self._predict(DialogueBatch.of(batch).to(self.device), clusters, mentions, encoded)
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
@@ -239,8 +255,11 @@ class TikTalkCorefModel(TikTalkCorefReader):
         finally:
             self.train(training)
 
-    def _predict(self, batch: DialogueBatch, clusters: Spans | None, mentions: list | None) -> list[dict[str, Any]]:
-        states = self._read(batch, whole=True)
+    def _predict(
+        self, batch: DialogueBatch, clusters: Spans | None, mentions: list | None, encoded: EncodedBatch | None
+    ) -> list[dict[str, Any]]:
+        encoded = encoded or EncodedBatch(self._read(batch, whole=True))
+        states = encoded.states
         if clusters is None:
             if mentions is None:
                 start_logits, end_logits = self.mention_head(states)
@@ -258,7 +277,7 @@ class TikTalkCorefModel(TikTalkCorefReader):
             for dialogue, scores in zip(clusters, self._mention_scores(states, clusters), strict=True)
         ]
         if batch.pixel_values is not None and self.vision_encoder is not None:
-            self._link(results, states, batch)
+            self._link(results, encoded, batch)
         return results
 
     # Mentions and clusters.
@@ -336,16 +355,16 @@ class TikTalkCorefModel(TikTalkCorefReader):
             soft,
         )
 
-    def _link(self, results: list[dict[str, Any]], states: Tensor, batch: DialogueBatch) -> None:
+    def _link(self, results: list[dict[str, Any]], encoded: EncodedBatch, batch: DialogueBatch) -> None:
         """Fill in the regions of the clusters of `results`, where a dialogue has any."""
         pictured = [number for number, count in enumerate(batch.region_counts()) if count]
         clusters = {number: results[number]["clusters"] for number in pictured if results[number]["clusters"]}
         if not clusters:
             return
-        queries, context, cluster_dialogue = self._describe_clusters(states, clusters, batch)
-        features, region_dialogue = self._regions(batch)
+        queries, context, cluster_dialogue = self._describe_clusters(encoded.states, clusters, batch, encoded.queries)
+        features = self._regions(batch)[0] if encoded.regions is None else encoded.regions
         for number in clusters:
-            rows, columns = cluster_dialogue == number, region_dialogue == number
+            rows, columns = cluster_dialogue == number, batch.region_dialogue == number
             logits, null = self._linking()(queries[rows], context[rows], features[columns])
             options = torch.cat([logits, null[:, None]], 1).log_softmax(1)
             results[number]["region_scores"] = options[:, :-1].exp().tolist()
@@ -353,11 +372,20 @@ class TikTalkCorefModel(TikTalkCorefReader):
             results[number]["regions"] = assign_regions(options[:, :-1], options[:, -1])
 
     def _describe_clusters(
-        self, states: Tensor, clusters: dict[int, list], batch: DialogueBatch
+        self,
+        states: Tensor,
+        clusters: dict[int, list],
+        batch: DialogueBatch,
+        known: dict[tuple[int, ...], Tensor] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Projected queries [K, P], contexts [K, 2H] and dialogue numbers [K] of the clusters of some dialogues."""
+        """Projected queries [K, P], contexts [K, 2H] and dialogue numbers [K] of the clusters of some dialogues.
+
+        Queries in `known` are not read again, and those read are added to it.
+        """
         context, dialogue = cluster_contexts(states, clusters)
-        return self._read_queries(build_queries(clusters, batch, self.config)), context, dialogue
+        queries = build_queries(clusters, batch, self.config)
+        read = self._read_queries(queries) if known is None else self._read_new_queries(queries, known)
+        return read, context, dialogue
 
 
 def _fetched_with_the_model() -> None:
