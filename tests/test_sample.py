@@ -224,7 +224,7 @@ def test_first_and_second_person_in_quotation_marks_are_those_quoted(planned: li
         text = "".join(dialogue.sentences)
         owner = {start: number for number, cluster in enumerate(dialogue.clusters) for start, _ in cluster}
         for quote in re.finditer("“(.*?)”|《(.*?)》", text):
-            spoken = [place for place in range(*quote.span()) if text[place] in "我你"]
+            spoken = [found.start() for found in re.compile("(?<!自)我|你").finditer(text, *quote.span())]
             by_a_person = re.search("对.*说$|问.*$|说$", text[: quote.start()].split("，")[-1])
             people = [texts_of(dialogue)[owner[place]][0] for place in spoken if place in owner]
             assert len(people) == (len(spoken) if by_a_person else 0), dialogue.sentences
