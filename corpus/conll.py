@@ -57,35 +57,29 @@ def read_conll(path: Path | str) -> Iterator[Record]:
 
 def parse_conll(lines: Iterable[str], source: str) -> Iterator[Record]:
     """As `read_conll`, from lines; `source` is what errors call them."""
-    begin: re.Match[str] | None = None
-    for number, line in enumerate(lines, start=1):
-        where = f"{source}:{number}"
-        if found := _BEGIN.match(line.strip()):
-            if begin is not None:
-                name = _unescape(begin[1])
-                raise ExportError(f"{where}: a document begins before {name!r} has ended (#end document)")
-            begin, body = found, list[tuple[str, str]]()
+    placed = ((f"{source}:{number}", line) for number, line in enumerate(lines, start=1))
+    for where, line in placed:
+        if begin := _BEGIN.match(line.strip()):
+            yield _read_document(begin[1], int(begin[2] or 0), placed, source)
         elif _END.match(line):
-            if begin is None:
-                raise ExportError(f"{where}: #end document without its #begin document")
-            yield _read_document(begin[1], int(begin[2] or 0), body, where)
-            begin = None
-        elif begin is not None:
-            body.append((where, line))
+            raise ExportError(f"{where}: #end document without its #begin document")
         elif line.strip() and not line.startswith("#"):
             raise ExportError(f"{where}: text outside a document; expected '#begin document (name); part 000'")
-    if begin is not None:
-        raise ExportError(f"{source}: document {_unescape(begin[1])!r} does not end (#end document)")
 
 
-def _read_document(escaped_name: str, part: int, body: list[tuple[str, str]], end: str) -> Record:
-    """A document from its lines, each behind its place; `end` is the place of the last."""
+def _read_document(escaped_name: str, part: int, placed: Iterable[tuple[str, str]], source: str) -> Record:
+    """The document that has just begun; takes the lines that are left, each behind its place, up to its end."""
+    name = _unescape(escaped_name)
     sentences: list[list[str]] = [[]]
     speakers: list[list[str]] = [[]]
     clusters: dict[int, list[list[int]]] = {}
     opened: dict[int, list[int]] = {}  # cluster -> starts of its open mentions, innermost last
     has_text, position = True, 0
-    for where, line in body:
+    for where, line in placed:
+        if _BEGIN.match(line.strip()):
+            raise ExportError(f"{where}: a document begins before {name!r} has ended (#end document)")
+        if _END.match(line):
+            break
         cells = line.split("\t") if line.count("\t") >= COLUMNS - 1 else line.split()
         if not cells:
             sentences.append([])
@@ -109,10 +103,11 @@ def _read_document(escaped_name: str, part: int, body: list[tuple[str, str]], en
                         raise ExportError(f"{where}: a mention of cluster {cluster} closes that was never opened")
                     clusters.setdefault(cluster, []).append([starts.pop(), position])
             position += 1
-    name = _unescape(escaped_name)
+    else:
+        raise ExportError(f"{source}: document {name!r} does not end (#end document)")
     unclosed = sorted(cluster for cluster, starts in opened.items() if starts)
     if unclosed:
-        raise ExportError(f"{end}: document {name!r} ends while a mention of cluster {unclosed[0]} is open")
+        raise ExportError(f"{where}: document {name!r} ends while a mention of cluster {unclosed[0]} is open")
     genre, doc_key = split_document_name(name)
     record: Record = {"doc_key": doc_key, "genre": genre, "part": part}
     if has_text:

@@ -177,12 +177,12 @@ class Corpus(Reader):
         path, number = self.files.annotations, 0
         seen: dict[str, int] = {}  # doc_key -> the first line that has it
         for number, start, raw in read_lines(path):
-            place, title, faults = None, None, list[Fault]()
             try:
-                doc_key = read_heading(raw).doc_key
+                doc_key: str | None = read_heading(raw).doc_key
             except DECODE_ERRORS:
-                pass  # who reads the line says why
-            else:
+                doc_key = decode(raw, Annotation)[1]
+            place, title, faults = None, None, list[Fault]()
+            if doc_key is not None:
                 place, title = self.places.get(doc_key), self.titles.get(doc_key)
                 first = seen.setdefault(doc_key, number)
                 if first != number:

@@ -67,10 +67,9 @@ def colour_dialogue(
 
 def show_record(record: dict[str, Any]) -> RenderableType:
     """A whole record: where it stands in the corpus, its title, the coloured dialogue, its clusters and their boxes."""
-    heading = Text.assemble(
-        (record["doc_key"], "bold"), (f"  {record['video_type']} · {record['split']}\n", "dim"),
-        *[(f"{record['video_title']}\n", "italic")] if record["video_title"] else [],
-    )  # fmt: skip
+    heading = Text.assemble((record["doc_key"], "bold"), (f"  {record['video_type']} · {record['split']}\n", "dim"))
+    if record["video_title"]:
+        heading.append(f"{record['video_title']}\n", style="italic")
     speakers = [speaker[0] if speaker else "" for speaker in record["speaker_ids"]]
     dialogue = colour_dialogue(record["sentences"], record["clusters"], speakers)
 

@@ -138,8 +138,8 @@ def write_statistics(counts: dict[tuple[str, str], Counts], output_dir: Path | s
         values = [{"group": group, "split": split, **part.to_dict()} for (group, split), part in counts.items()]
         (folder / "statistics.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
         for name, (values_of, xlabel, ylabel) in HISTOGRAMS.items():
-            stacked = (getattr(counts[video_type, "all"], values_of) for video_type in VIDEO_TYPES)
-            _draw_histogram(*stacked, xlabel, ylabel, folder / name)
+            celeb, no_celeb = (getattr(counts[video_type, "all"], values_of) for video_type in VIDEO_TYPES)
+            _draw_histogram(celeb, no_celeb, xlabel, ylabel, folder / name)
     return Path(output_dir)
 
 

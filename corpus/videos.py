@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from tiktalkcoref.files.extras import need
 
@@ -53,7 +54,7 @@ def video_seconds(path: Path | str | None) -> float | None:
         with av.open(str(Path(path).resolve()), options=OPTIONS, metadata_errors="replace") as container:
             if not container.streams.video:
                 return None
-            stream = container.streams.video[0]
+            stream: Any = container.streams.video[0]
             packets = (packet for packet in container.demux(stream) if packet.pts is not None)
             times = [(packet.pts, packet.pts + (packet.duration or 0)) for packet in packets]
             first, end = min(times, default=(0, 0))[0], max((end for _, end in times), default=0)
