@@ -54,6 +54,7 @@ def plan_epoch(
     seed: int = 0,
     epoch: int = 0,
     length_grouped: bool = True,
+    max_length: int = 0,
 ) -> list[Step]:
     """The steps of one epoch for one process; over all processes every dialogue comes once.
 
@@ -61,7 +62,7 @@ def plan_epoch(
     dialogues meet in a step however they are spread over micro-batches and processes. Grouping by length sorts within
     pools of 16 steps; steps are then shuffled, and within a step longer dialogues share a micro-batch. In the last,
     smaller step every process still has as many micro-batches as the others (perhaps one that counts nothing), so that
-    none waits for ever.
+    none waits for ever. One that would be longer than `max_length`, padding included, is read in several parts.
     """
     generator = random.Random(f"{seed}/{epoch}")
     order = list(range(len(lengths)))
@@ -73,7 +74,8 @@ def plan_epoch(
     groups = [order[start : start + size] for start in range(0, len(order), size)]
     if length_grouped:
         generator.shuffle(groups)
-    return [_deal_out(sorted(group, key=lambda i: -lengths[i]), batch_size, processes, rank) for group in groups]
+    steps = [_deal_out(sorted(group, key=lambda i: -lengths[i]), batch_size, processes, rank) for group in groups]
+    return [_in_parts(step, lengths, max_length) for step in steps] if max_length else steps
 
 
 def _deal_out(group: list[int], batch_size: int, processes: int, rank: int) -> Step:
@@ -82,6 +84,19 @@ def _deal_out(group: list[int], batch_size: int, processes: int, rank: int) -> S
     count = -(-len(group[::processes]) // batch_size)
     batches = [mine[number * batch_size : (number + 1) * batch_size] for number in range(count)]
     return Step([batch or group[:1] for batch in batches], [len(batch) for batch in batches], len(group))
+
+
+def _in_parts(step: Step, lengths: Sequence[int], max_length: int) -> Step:
+    """The step with micro-batches of at most `max_length`, or of one dialogue; as long as their first, the longest."""
+    batches, counts = [], []
+    for batch, count in zip(step.batches, step.counts, strict=True):
+        rest = batch
+        while rest:
+            size = max(1, max_length // max(1, lengths[rest[0]]))
+            batches.append(rest[:size])
+            counts.append(min(count, len(rest[:size])))  # all of them count, or none
+            rest = rest[size:]
+    return Step(batches, counts, step.dialogues)
 
 
 def batches_of(
