@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from tiktalkcoref.evaluation.dialogues import Dialogue, names_of
 from tiktalkcoref.modeling.inputs_tiktalkcoref import read_regions
@@ -108,12 +110,18 @@ def batches_of(
     """Collated batches in the given order; with `workers`, prepared ahead in other processes."""
     if not workers:
         return (collate([dialogues[index] for index in batch]) for batch in batches)
-    import torch
-    from torch.utils.data import DataLoader
-
     # its own generator: a loader that draws its base seed from torch's would shift every dropout mask after it
     generator = torch.Generator().manual_seed(0)
     indexed: Any = dialogues  # a list is all that the loader asks for
     return iter(
         DataLoader(indexed, batch_sampler=batches, collate_fn=collate, num_workers=workers, generator=generator)
     )
+
+
+def hide_characters(input_ids: torch.Tensor, token_speaker: torch.Tensor, share: float, hidden_id: int) -> torch.Tensor:
+    """Replace that share of the dialogue's tokens [N, L] by `hidden_id`; title and specials (speaker 0) stay.
+
+    Drawn from torch's CPU generator, so that a resumed run draws what the whole one would have drawn.
+    """
+    chosen = (torch.rand(input_ids.shape) < share).to(input_ids.device)
+    return input_ids.masked_fill(chosen & (token_speaker > 0), hidden_id)

@@ -44,10 +44,9 @@ def train(recipe: Recipe, output: Path | str, resume: bool = False, quiet: bool 
         check_output(output, recipe, resume)
         if resume and (output / SUMMARY).is_file():
             return json.loads((output / SUMMARY).read_text(encoding="utf-8"))
-        from .loop import fit
+        from .loop import finish, fit
         from .monitor import Monitor
         from .preparation import prepare
-        from .summary import finish
 
         run = prepare(recipe, output, resume)
         with Monitor(run.accelerator, run.steps, run.progress, recipe.loop.log_every, quiet) as monitor:
