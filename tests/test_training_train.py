@@ -2,6 +2,9 @@
 
 import copy
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -151,18 +154,18 @@ def losses(output):
 
 
 def test_accumulation_gives_the_losses_of_one_batch(sample_corpus, tmp_path):
-    """Sixteen dialogues a step as 16, 4 x 4 and 3 x 6 (uneven): the same losses, so the same gradients."""
+    """Sixteen dialogues a step as 16, 4 x 4, 3 x 6 (uneven) and 16 in parts: the same losses, so the same gradients."""
     found = []
-    for size, times in ((16, 1), (4, 4), (6, 3)):
+    for size, times, length in ((16, 1, 0), (4, 4, 0), (6, 3, 0), (16, 1, 100)):
         recipe = tiny_recipe(
             tmp_path, sample_corpus, *WITHOUT_DROPOUT, vision=True,
-            batch_size=size, gradient_accumulation=times, epochs=4, evaluate_every=4,
+            batch_size=size, gradient_accumulation=times, max_length=length, epochs=4, evaluate_every=4,
         )  # fmt: skip
-        train(recipe, tmp_path / f"{size}", quiet=True)
-        found.append(losses(tmp_path / f"{size}"))
+        train(recipe, tmp_path / f"{size}-{length}", quiet=True)
+        found.append(losses(tmp_path / f"{size}-{length}"))
     assert len(found[0]) == 4
-    assert found[1] == pytest.approx(found[0], abs=1e-5)
-    assert found[2] == pytest.approx(found[0], abs=1e-5)
+    for other in found[1:]:
+        assert other == pytest.approx(found[0], abs=1e-5)
 
 
 @pytest.mark.slow
@@ -196,6 +199,25 @@ def test_bf16_trains_on_the_cpu(sample_corpus, tmp_path):
     summary = train(recipe, tmp_path / "out", quiet=True)
     assert summary["mixed_precision"] == "bf16"
     assert all(tensor.dtype == torch.float32 for tensor in load_file(tmp_path / "out/model/model.safetensors").values())
+
+
+def test_few_of_the_kernels_that_a_cpu_compiles_for_each_shape_are_kept():
+    code = """
+import resource
+from tiktalkcoref.training.launch import bound_kernel_caches
+bound_kernel_caches()
+import torch
+layer = torch.nn.Sequential(torch.nn.Linear(384, 1536), torch.nn.Linear(1536, 384))
+for length in range(100, 400, 5):
+    with torch.autocast("cpu", torch.bfloat16):
+        layer(torch.randn(length, 384)).sum().backward()
+    if length == 100:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+    unbounded = {name: value for name, value in os.environ.items() if not name.endswith("CACHE_CAPACITY")}
+    printed = subprocess.run([sys.executable, "-c", code], env=unbounded, capture_output=True, text=True, check=True)
+    assert int(printed.stdout) < 120  # MiB; with torch's own bounds 240, where the CPU has kernels for bf16
 
 
 def test_seeds_repeat_and_differ(sample_corpus, tmp_path):

@@ -119,6 +119,7 @@ def plan_settings(recipe: Recipe, accelerator: Accelerator) -> dict[str, Any]:
         "rank": accelerator.process_index,
         "seed": recipe.seed,
         "length_grouped": recipe.loop.length_grouped,
+        "max_length": recipe.loop.max_length,
     }
 
 

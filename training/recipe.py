@@ -95,6 +95,7 @@ class Loop(Struct, frozen=True, forbid_unknown_fields=True):
     max_steps: Count = 0  # stop after so many optimiser steps; 0: after `epochs`
     batch_size: Positive = 8  # dialogues in one forward pass of one process
     gradient_accumulation: Positive = 1  # forward passes of one optimiser step
+    max_length: Count = 0  # characters in one forward pass, padding included: more are read in parts; 0: no limit
     evaluation_batch_size: Positive = 32
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     length_grouped: bool = True  # batches of dialogues of similar length: less padding
