@@ -42,7 +42,8 @@ class RayEngine:
 
         Raises:
             MissingExtraError: Ray is not installed.
-            UserError: no cluster at the address, or one without room for the actors; what an actor met with (no model, a full disk).
+            UserError: no cluster at the address, or one without room for the actors; what an actor met with (no model,
+                a full disk).
         """
         need("scale", "ray")
         missing = job.missing()
