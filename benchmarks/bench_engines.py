@@ -9,8 +9,8 @@ must write the same bytes. The second actor is judged by what the machine gives 
 engines, each with its own half of the rows, at the same time.
 
 Speeds are of the whole run, and steady: from the first shard that is done to the last, without start and loading.
-Memory grows a little over the first tens of thousands of rows: oneDNN keeps what it has prepared for the last 1,024
-shapes of a batch (with ONEDNN_PRIMITIVE_CACHE_CAPACITY=32 it does not grow).
+What grew with the rows was what oneDNN prepares and keeps for each shape of a batch, up to 1,024 of them; `predict`
+lets it keep 128 (ONEDNN_PRIMITIVE_CACHE_CAPACITY).
 """
 
 import argparse

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,10 @@ class Job:
     """
 
     def __init__(self, source: Source, folder: Path, settings: Settings, crops: str = CROPS) -> None:
-        self.source, self.folder, self.settings, self.crops = source, folder, settings, crops
+        # a worker may run in another folder, on another machine
+        places = {name: _whole(getattr(settings, name)) for name in ("model", "weights")}
+        self.source, self.settings, self.crops = source, replace(settings, **places), crops
+        self.folder = Path(os.path.abspath(folder))
         self.schema = schema_of(settings.keep, source.types())
         self.shards = list(source.shards(settings.shard_rows))
         self.rows = sum(shard.rows for shard in self.shards)
@@ -214,11 +217,16 @@ def _run(job: Job, engine: Engine) -> dict[str, int]:
     return job.finish()
 
 
+def _whole(name: str | None) -> str | None:
+    """The absolute path of what is here; else the name, of the Hub."""
+    return os.path.abspath(name) if name is not None and os.path.exists(name) else name
+
+
 def _identify(model: str) -> Any:
     """A folder's weights by names, sizes and times; else the name."""
     folder = Path(model)
     files = sorted(path for path in folder.rglob("*.safetensors")) if folder.is_dir() else []
-    return [os.path.abspath(model), [[path.name, *_stamp(path)] for path in files]] if files else model
+    return [model, [[path.name, *_stamp(path)] for path in files]] if files else model
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """One loaded model, rows in and answers out: whatever a row holds, it gets an answer, if only a message."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -44,6 +45,8 @@ class Predictor:
         batch_tokens: int | None = None,
         weights: str | Path | None = None,
     ) -> None:
+        # oneDNN keeps what it has prepared for each shape of a batch; its own limit, 1,024, comes to 200 MB
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
         network, processor = load_model(model)
         self._pipeline = TikTalkCorefPipeline(model=network, processor=processor, device=network.device)
         self._pipeline.videos.track = OneVideo(weights)

@@ -42,14 +42,15 @@ class RayEngine:
 
         Raises:
             MissingExtraError: Ray is not installed.
-            UserError: no cluster at the address; what an actor met with (no model, a full disk).
+            UserError: no cluster at the address, or one without room for the actors; what an actor met with (no model,
+                a full disk).
         """
         need("scale", "ray")
         missing = job.missing()
         if not missing:
             return
-        with self._started() as ray:
-            actors = min(self.actors, len(missing))
+        actors = min(self.actors, len(missing))
+        with self._started(actors) as ray:
             done = (
                 ray.data.from_items([asdict(shard) for shard in missing])
                 .repartition(target_num_rows_per_block=1)
@@ -68,7 +69,7 @@ class RayEngine:
                 yield Done(row["number"], row["rows"], row["errors"])
 
     @contextlib.contextmanager
-    def _started(self) -> Iterator[Any]:
+    def _started(self, actors: int) -> Iterator[Any]:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before the import
         # in each run its core warns of actors' arguments in the object store, where Ray Data puts and keeps them
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
@@ -82,7 +83,7 @@ class RayEngine:
             quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
             if self.address is None:
                 # these CPUs are slots: Ray Data waits for ever where the actors take them all
-                slots = max(os.cpu_count() or 1, self.actors * self.cpus + 2)
+                slots = max(os.cpu_count() or 1, actors * self.cpus + 2)
                 own: dict[str, Any] = {"num_cpus": slots, "include_dashboard": False, "_temp_dir": folder}
                 ray.init(address="local", **own, **quiet)
             else:
@@ -90,20 +91,20 @@ class RayEngine:
                     ray.init(address=self.address, **quiet)
                 except (ConnectionError, ValueError, RuntimeError) as error:
                     raise UserError(f"no Ray cluster answers at {self.address}: {error}") from error
-                self._check_room(ray.cluster_resources())
-            ray.data.DataContext.get_current().enable_progress_bars = False
-            logging.getLogger("ray.data").setLevel(logging.ERROR)
             try:
+                self._check_room(actors, ray.cluster_resources())
+                ray.data.DataContext.get_current().enable_progress_bars = False
+                logging.getLogger("ray.data").setLevel(logging.ERROR)
                 yield ray
             finally:
                 ray.shutdown()
 
-    def _check_room(self, resources: dict[str, float]) -> None:
+    def _check_room(self, actors: int, resources: dict[str, float]) -> None:
         """Where actors take every CPU, or more than there are, Ray Data waits for ever and says nothing."""
-        for name, needed in (("CPU", self.actors * self.cpus + 2), ("GPU", self.actors * self.gpus)):
+        for name, needed in (("CPU", actors * self.cpus + 2), ("GPU", actors * self.gpus)):
             if resources.get(name, 0) < needed:
                 raise UserError(
-                    f"the cluster at {self.address} has {resources.get(name, 0):g} {name}s; {self.actors} actors need "
+                    f"{self.address or 'this machine'} has {resources.get(name, 0):g} {name}s; {actors} actors need "
                     f"{needed:g} (two CPUs are Ray Data's own): take fewer --actors"
                 )
 

@@ -23,6 +23,7 @@ from tiktalkcoref.files.jsonl import JsonError, parse_json
 LINES, PARQUET = (".jsonl", ".ndjson"), ".parquet"
 TEXT_KEYS, PICTURE_KEYS, VIDEO = ("sentences", "speakers", "title", "boxes"), ("regions", "frames"), "video"
 RECORD_KEYS = ("speaker_ids", "video_title", "visual_annotations", "doc_key")  # with sentences, of the dataset's rows
+GENERATED = ("sample", "upstream")  # names of datasets, also where folders of these names stand
 READ_ROWS = 64  # of a Parquet file, decoded at once: they may hold pictures
 
 
@@ -87,6 +88,8 @@ class DatasetSource(Source):
     """One split of a dataset, by any name that `load_dialogues` takes; mapped into memory, not read into it."""
 
     def __init__(self, dataset: str, config: str, split: str) -> None:
+        if dataset not in GENERATED and os.path.isdir(dataset):
+            dataset = os.path.abspath(dataset)  # a worker may run in another folder
         self._named = (dataset, config, split)
         self._rows: datasets.Dataset | None = None
 
@@ -122,7 +125,7 @@ class FileSource(Source):
     """
 
     def __init__(self, inputs: Sequence[Path], columns: Sequence[str] = ()) -> None:
-        self._paths = [str(path) for given in inputs for path in _files_of(given)]
+        self._paths = [os.path.abspath(path) for given in inputs for path in _files_of(given)]
         self._columns = [*TEXT_KEYS, *PICTURE_KEYS, VIDEO, *RECORD_KEYS, *columns]
         self._reading: _ParquetReading | None = None
 
@@ -134,7 +137,7 @@ class FileSource(Source):
 
     def identity(self) -> list[Any]:
         stats = [(path, os.stat(path)) for path in self._paths]
-        return [[os.path.abspath(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
+        return [[path, stat.st_size, stat.st_mtime_ns] for path, stat in stats]
 
     def types(self) -> dict[str, pa.DataType]:
         known: dict[str, pa.DataType] = {}

@@ -203,7 +203,7 @@ def test_killed_at_twenty_random_moments(rows, undisturbed, tiny_model_folder, t
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_rows_that_kill_their_process_are_found_by_the_third_start(tiny_model_folder, tmp_path):
     lines = [dialogue(number) | ({"doc_key": "poison"} if number in (3, 27, 38) else {}) for number in range(50)]
     job = "PoisonSource", write_lines(tmp_path / "rows.jsonl", lines), tmp_path / "out", tiny_model_folder
