@@ -212,7 +212,6 @@ class _Page:
         )
         self.boxes.change(None, [self.boxes, self.editor], self.editor, js=DRAW_BOXES, **private)
         self.editor.input(None, self.editor, self.boxes, js=WRITE_BOXES, **private)
-        self.stop.click(self._stopped, self.language, self.status, cancels=runs, queue=False, **private)
         self.clear.click(self._cleared, None, [*fields, self.example, *shown], queue=False, **private)
         gr.on(
             [self.language.change], self._speak, self.language, [*labelled, self.problem_note], js=SET_LANGUAGE,
@@ -224,6 +223,9 @@ class _Page:
         )  # fmt: skip
         opened = arrival.then(self._open, self.arrived, [*fields, self.example], queue=False, **private)
         runs.append(opened.then(**(running | {"fn": self._run_named})))
+        self.stop.click(self._stopped, self.language, self.status, queue=False, **private)
+        for started in runs:  # each by itself: in a list the last ones wait, and would end what was started meanwhile
+            self.stop.click(None, cancels=started, **private)
         self.blocks.unload(self._leave)
         gr.api(self.resolve, api_name="resolve", concurrency_id="model", concurrency_limit=1)
 
