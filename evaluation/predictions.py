@@ -41,14 +41,15 @@ def evaluate_model(
         those of `score_choices`.
     """
     predictions = predict_dialogues(model, processor, dialogues, batch_size=batch_size, accelerator=accelerator)
-    scores = score_predictions(predictions, dialogues)
-    scores.update(score_choices(predictions, dialogues))
-    return scores
+    return _score_all(predictions, dialogues)
 
 
 def score_gold(dialogues: Sequence[Dialogue]) -> Scores:
     """The scores of perfect predictions: which keys there are, and how much there is to link."""
-    predictions = [gold_prediction(dialogue) for dialogue in dialogues]
+    return _score_all([gold_prediction(dialogue) for dialogue in dialogues], dialogues)
+
+
+def _score_all(predictions: Sequence[Prediction], dialogues: Sequence[Dialogue]) -> Scores:
     scores = score_predictions(predictions, dialogues)
     scores.update(score_choices(predictions, dialogues))
     return scores
