@@ -23,7 +23,7 @@ from .folds import split_fold
 from .hub_names import without_waiting
 
 Dialogue = dict[str, Any]
-SAMPLE_DIALOGUES = 2000
+SAMPLE_DIALOGUES = 3000
 PICTURES = ("regions", "links", "region_identities")  # of a dialogue: what a model that only reads does without
 LABELS = ("clusters", "links", "region_identities")  # what a model is to find
 

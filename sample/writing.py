@@ -94,7 +94,7 @@ class Dialogue:
     frame: int
 
 
-def write_sample(output: Path, seed: int = 0, dialogues: int = 2000) -> Path:
+def write_sample(output: Path, seed: int = 0, dialogues: int = 3000) -> Path:
     """Write the sample corpus into `output` and return it; a folder that holds nothing but a sample is replaced.
 
     Files: `all_textual_and_visual_annotations_format.jsonl`, `split.jsonl`, `video_titles.jsonl`,
@@ -111,7 +111,7 @@ def write_sample(output: Path, seed: int = 0, dialogues: int = 2000) -> Path:
     return Path(output)
 
 
-def make_dialogues(seed: int = 0, dialogues: int = 2000) -> list[Dialogue]:
+def make_dialogues(seed: int = 0, dialogues: int = 3000) -> list[Dialogue]:
     """The corpus before it is drawn: heads without boxes."""
     if dialogues < 12:
         raise UserError(f"dialogues is {dialogues}: the sample needs at least 12, one of each split and video type")
