@@ -25,6 +25,7 @@ Place: TypeAlias = tuple[str, str]  # video type and split
 Entry = TypeVar("Entry", SplitEntry, TitleEntry)
 Value = TypeVar("Value")
 BLOCK_SIZE = 1 << 21  # bytes of the annotation file: what one table is made of, whatever the size of the corpus
+KNOWN_PLACES = {(kind, name): (kind, split) for kind in VIDEO_TYPES for name, split in SPLIT_NAMES.items()}
 EMPTY = error(None, "the file is empty, expected one JSON object a line")
 
 
@@ -181,7 +182,8 @@ class Corpus(Reader):
                 doc_key: str | None = read_heading(raw).doc_key
             except DECODE_ERRORS:
                 doc_key = decode(raw, Annotation)[1]
-            place, title, faults = None, None, list[Fault]()
+            place, title = None, None
+            faults: list[Fault] = []
             if doc_key is not None:
                 place, title = self.places.get(doc_key), self.titles.get(doc_key)
                 first = seen.setdefault(doc_key, number)
@@ -234,7 +236,8 @@ def _read_table(
             if entry.video_id in table:
                 faults.append(error("video_id", "duplicate: an earlier line has the same video_id"))
             table.setdefault(entry.video_id, value_of(entry, faults))
-        problems.extend(fault.at(path, number, key) for fault in faults)
+        if faults:
+            problems += [fault.at(path, number, key) for fault in faults]
     if not number:
         problems.append(EMPTY.at(path))
     return table
@@ -242,11 +245,13 @@ def _read_table(
 
 def _place_of(entry: SplitEntry, faults: list[Fault]) -> Place:
     """An unknown place is reported here, once: the dialogue itself does stand in the file."""
+    if (place := KNOWN_PLACES.get((str(entry.video_type), str(entry.split)))) is not None:
+        return place
     for field, options in (("video_type", VIDEO_TYPES), ("split", tuple(SPLIT_NAMES))):
         if (value := getattr(entry, field)) not in options:
             message = f"unknown {field.replace('_', ' ')} {value!r}, expected one of {', '.join(options)}"
             faults.append(error(field, message))
-    return str(entry.video_type), SPLIT_NAMES.get(str(entry.split), str(entry.split))
+    return str(entry.video_type), str(entry.split)
 
 
 def _title_of(entry: TitleEntry, faults: list[Fault]) -> str | None:
