@@ -1,15 +1,15 @@
 """Speed of the metric against scorch, of the bootstrap, and of one very large document; prints a table.
 
-    python benchmarks/bench_metric.py [ANNOTATIONS]
+    python benchmarks/bench_metric.py [ANNOTATIONS] [--output benchmarks/results/metric.json]
 
 ANNOTATIONS is upstream's annotation file (default: the one under $TIKTALKCOREF_SHARED, else a synthetic corpus of the
 same make-up). Predictions are its clusters with mentions dropped, moved and added. Best of several rounds, one process.
 """
 
+import argparse
 import json
 import os
 import random
-import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import scorch.scores
-from rich.console import Console
+from record import show
 from rich.table import Table
 
 from tiktalkcoref.evaluate_metric import score
@@ -26,7 +26,11 @@ Clusters = list[list[list[int]]]
 
 
 def main() -> None:
-    golds = read_golds()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("annotations", nargs="?", type=Path)
+    parser.add_argument("--output", type=Path)
+    arguments = parser.parse_args()
+    golds = read_golds(arguments.annotations)
     predictions = [{"clusters": perturb(gold, random.Random(i))} for i, gold in enumerate(golds)]
     references = [{"clusters": gold} for gold in golds]
     check_agreement(predictions, references)
@@ -43,15 +47,14 @@ def main() -> None:
         document = large_document(moved)
         seconds = best(lambda document=document: score(*document), rounds=3)
         table.add_row(f"5,000 mentions in 1,500 clusters: {name}", f"{seconds:.4f}", "2")
-    Console().print(table)
-    print(f"score() takes {ours / theirs:.3f} of scorch's time ({theirs / ours:.1f} times as fast)")
+    table.add_row("score() / scorch", f"{ours / theirs:.3f}", "0.333")
+    show("Speed of the metric beside scorch", [table], arguments.output)
 
 
-def read_golds() -> list[Clusters]:
+def read_golds(annotations: Path | None) -> list[Clusters]:
     """Gold clusters of every dialogue."""
     shared = os.environ.get("TIKTALKCOREF_SHARED")
-    default = Path(shared) / "upstream" / "annotations.8d346bf.jsonl" if shared else None
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else default
+    path = annotations or (Path(shared) / "upstream" / "annotations.8d346bf.jsonl" if shared else None)
     if path:
         return [json.loads(line)["clusters"] for line in path.read_text(encoding="utf-8").splitlines()]
     rng = random.Random(0)

@@ -1,6 +1,6 @@
 """How fast videos are searched, which stage takes how long, and whether memory grows with the length.
 
-    python benchmarks/bench_tracking.py [--shared FOLDER] [--video FILE] [--memory] [--fps N]
+    python benchmarks/bench_tracking.py [--shared FOLDER] [--video FILE] [--memory] [--fps N] [--output FILE]
 
 Without --video, 22 s of 720p are made of the photographs in the shared folder: up to three persons, cuts, a crossing,
 an occlusion. --memory tracks 1 and 10 minutes of them, each in a process of its own, and takes some minutes. Wall time
@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 import av
-from rich.console import Console
+from record import show
 from rich.table import Table
 
 from tiktalkcoref.tracking.settings import Settings
@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--memory", action="store_true", help="measure the peak memory of 1 and 10 minutes too")
     parser.add_argument("--fps", type=float, default=5.0)
     parser.add_argument("--peak", action="store_true", help="print the peak memory of --video in MiB, and exit")
+    parser.add_argument("--output", type=Path, help="such as benchmarks/results/tracking.json")
     arguments = parser.parse_args()
     if arguments.shared is None:
         print("bench_tracking: skipped, needs TIKTALKCOREF_SHARED (photographs and weights)")
@@ -45,9 +46,10 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         video = arguments.video or make_video(Path(arguments.shared) / "faces", Path(folder) / "scenes.mp4")
-        Console().print(speed_table(video, weights, arguments.fps))
+        tables = [speed_table(video, weights, arguments.fps)]
         if arguments.memory:
-            Console().print(memory_table(video, Path(folder), Path(arguments.shared), arguments.fps))
+            tables.append(memory_table(video, Path(folder), Path(arguments.shared), arguments.fps))
+        show(f"Persons in a video, {arguments.fps:g} frames a second sampled", tables, arguments.output)
 
 
 def speed_table(video: Path, weights: Path, fps: float) -> Table:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from record import record
 from rich.console import Console
 from rich.table import Table
 
@@ -48,8 +49,7 @@ def main() -> None:
     sizes = {"dialogues": sum(map(len, parts.values())), "folds": arguments.folds, "seeds": seeds}
     result = {**sizes, **compare(scores["a"], scores["b"])}
     if arguments.output:
-        with atomic_file(arguments.output) as temporary:
-            temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        record(arguments.output, "Two recipes compared over folds", result, arguments.seeds)
     show(result)
 
 

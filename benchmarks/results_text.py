@@ -12,11 +12,12 @@ import argparse
 import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from record import record
 from rich.console import Console
 from rich.table import Table
 
@@ -26,7 +27,6 @@ from tiktalkcoref.evaluation.baselines import score_baselines
 from tiktalkcoref.evaluation.dialogues import SPLITS, Dialogue, load_dialogues
 from tiktalkcoref.evaluation.models import load_model
 from tiktalkcoref.evaluation.predictions import Prediction, predict_dialogues, score_predictions
-from tiktalkcoref.files.atomic import atomic_file
 from tiktalkcoref.training.recipe import load_recipe
 from tiktalkcoref.training.run_folder import holds_run
 from tiktalkcoref.training.train import train
@@ -68,8 +68,7 @@ def main() -> None:
         run = arguments.output / name
         train(load_recipe("text-small", [*given, *overrides]), run, resume=holds_run(run))
     results = measure(arguments.dataset, arguments.output, arguments.seeds)
-    with atomic_file(arguments.output / "results.json") as temporary:
-        temporary.write_text(json.dumps(results, indent=1, default=asdict) + "\n", encoding="utf-8")
+    record(arguments.output / "results.json", "Text coreference on the published annotations", results, arguments.seeds)
     show(results)
 
 
