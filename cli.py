@@ -9,7 +9,7 @@ import signal
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -18,9 +18,6 @@ from tiktalkcoref.cli_corpus import COMMANDS, CorpusPart
 from tiktalkcoref.files.errors import ISSUES, UserError, blame_input, message_for_user, write_traceback
 from tiktalkcoref.files.extras import need, need_model
 from tiktalkcoref.files.terminal import Terminal, counted, prepare_streams, say
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(
     name="tiktalkcoref",
@@ -423,20 +420,14 @@ def main() -> None:
     except Exception as error:
         if "--debug" in sys.argv:
             raise
-        _report(error)
-        sys.exit(1)
-
-
-def _report(error: Exception) -> None:
-    message = message_for_user(error)
-    if message is None:
-        where = write_traceback(error, __version__)
-        text = (
-            f"this is a bug: {type(error).__name__}: {error}\nThe traceback is in {where}; please report it: {ISSUES}"
-        )
-    else:
+        message = message_for_user(error)
         text = f"error: {message}"
-    Terminal(stderr=True).print(text, style="red", highlight=False, markup=False, soft_wrap=True)
+        if message is None:
+            where = write_traceback(error, __version__)
+            text = f"this is a bug: {type(error).__name__}: {error}\n"
+            text += f"The traceback is in {where}; please report it: {ISSUES}"
+        Terminal(stderr=True).print(text, style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

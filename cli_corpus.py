@@ -208,7 +208,4 @@ def show(
     Terminal().print(show_record(choose_record(records, doc_key, random, seed)))
 
 
-# Commands that run a model, and the scores
-
-
 COMMANDS = (sample, prepare, split, stats, validate, export, show)

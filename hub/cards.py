@@ -102,13 +102,13 @@ def check_card(path: Path, repo_type: str) -> None:
         ValueError: there is no card, or its metadata is missing or wrong.
     """
     if not path.is_file():
-        raise UserError(f"{path.parent.name}: there is no README.md, the card")
+        raise UserError(f"the {repo_type} has no README.md, the card")
     try:
         card = CARDS[repo_type](path.read_text(encoding="utf-8"))
     except (ValueError, TypeError, yaml.YAMLError) as error:
-        raise UserError(f"{path.parent.name}/README.md: {' '.join(str(error).split())}") from error
+        raise UserError(f"README.md of the {repo_type}: {' '.join(str(error).split())}") from error
     if not card.data.to_dict():
-        raise UserError(f"{path.parent.name}/README.md has no metadata (the YAML between --- lines at its start)")
+        raise UserError(f"README.md of the {repo_type} has no metadata (the YAML between --- lines at its start)")
     for result in getattr(card.data, "eval_results", None) or []:
         if not isinstance(result.metric_value, (int, float)) or not math.isfinite(result.metric_value):
             raise UserError(f"README.md: {result.metric_name} is {result.metric_value!r}, a number was expected")

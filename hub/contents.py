@@ -5,7 +5,7 @@ else: other files in the repository belong to other people. A built folder with 
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -15,7 +15,6 @@ from huggingface_hub import CommitOperationAdd
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils.sha import git_hash
 
-from tiktalkcoref.files.atomic import ANYTHING, atomic_folder
 from tiktalkcoref.files.errors import UserError
 from tiktalkcoref.files.progress import track
 
@@ -85,10 +84,10 @@ def compare(local: Local, remote: Remote, unlisted: Sequence[str] = ()) -> Chang
 
 def _same(here: CommitOperationAdd, there: RepoFile) -> bool:
     """Whether the contents are equal; the Hub decides which files are LFS."""
-    if there.lfs or there.size != here.upload_info.size:
-        return there.lfs is not None and there.lfs.sha256 == here.upload_info.sha256.hex()
+    if there.lfs:
+        return bool(there.lfs.sha256 == here.upload_info.sha256.hex())
     with here.as_file() as file:
-        return bool(there.blob_id == git_hash(file.read()))
+        return there.size == here.upload_info.size and bool(there.blob_id == git_hash(file.read()))
 
 
 def read_folder(folder: Path) -> Local:
@@ -133,11 +132,3 @@ def check_target(folder: Path, sources: Sources) -> None:
             f"{folder} holds {foreign[0]}, which no push has built, so the folder is not replaced: name an empty "
             "folder with --build-dir, or move the file away"
         )
-
-
-def build(write: Callable[[Path], list[str]], folder: Path) -> list[str]:
-    """Let `write` fill an empty folder, list its files, and put it in the place of `folder`; what `write` returned."""
-    with atomic_folder(folder, owned=ANYTHING) as unfinished:
-        lines = write(unfinished)
-        write_manifest(unfinished)
-    return lines

@@ -17,10 +17,11 @@ from huggingface_hub import HfApi
 from rich.console import Console
 
 from tiktalkcoref import __version__
+from tiktalkcoref.files.atomic import ANYTHING, atomic_folder
 from tiktalkcoref.files.errors import UserError
 
 from .cards import check_card
-from .contents import MANIFEST, Local, Remote, build, check_target, compare, read_folder
+from .contents import MANIFEST, Local, Remote, check_target, compare, read_folder, write_manifest
 from .kinds import KINDS, Kind, Sources, repository_ids
 from .remote import Hub, Repository
 from .retrying import UnreachableError
@@ -71,7 +72,7 @@ def push(kinds: Sequence[str], sources: Sources, options: Options, console: Cons
     with _temporary_folder() as scratch:
         folders = {name: (options.build_dir or scratch) / name for name in kinds}
         for name, folder in folders.items():
-            for line in build(partial(_fill, KINDS[name], sources, ids), folder):
+            for line in _build(KINDS[name], sources, ids, folder):
                 notify(line)
         for name, folder in folders.items():
             _push_one(name, repos[name], exists[name], read_folder(folder), options, console)
@@ -79,10 +80,12 @@ def push(kinds: Sequence[str], sources: Sources, options: Options, console: Cons
         console.print(f"collection {_collect(hub, repos, options)}")
 
 
-def _fill(kind: Kind, sources: Sources, ids: dict[str, str], folder: Path) -> list[str]:
-    """Build one repository folder, with a card that the Hub takes."""
-    lines = kind.build(sources, ids, folder)
-    check_card(folder / "README.md", kind.type)
+def _build(kind: Kind, sources: Sources, ids: dict[str, str], folder: Path) -> list[str]:
+    """Put a repository's content into the place of `folder`, with a card that the Hub takes; lines for the user."""
+    with atomic_folder(folder, owned=ANYTHING) as unfinished:
+        lines = kind.build(sources, ids, unfinished)
+        check_card(unfinished / "README.md", kind.type)
+        write_manifest(unfinished)
     return lines
 
 
