@@ -10,7 +10,7 @@ engines, each with its own half of the rows, at the same time.
 
 Speeds are of the whole run, and steady: from the first shard that is done to the last, without start and loading.
 What grew with the rows was what oneDNN prepares and keeps for each shape of a batch, up to 1,024 of them; `predict`
-lets it keep 128 (ONEDNN_PRIMITIVE_CACHE_CAPACITY).
+lets it keep 64 (ONEDNN_PRIMITIVE_CACHE_CAPACITY).
 """
 
 import argparse
