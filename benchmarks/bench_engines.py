@@ -10,7 +10,7 @@ engines, each with its own half of the rows, at the same time.
 
 Speeds are of the whole run, and steady: from the first shard that is done to the last, without start and loading.
 What grew with the rows was what oneDNN prepares and keeps for each shape of a batch, up to 1,024 of them; `predict`
-lets it keep 128 (ONEDNN_PRIMITIVE_CACHE_CAPACITY).
+lets it keep 64 (ONEDNN_PRIMITIVE_CACHE_CAPACITY).
 """
 
 import argparse
@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench_engines_") as name:
         folder = Path(name)
         model = arguments.model or str(write_model(folder / "model"))
-        figures = {"rows": {}, "model": "given" if arguments.model else "tiny, random weights"}
+        figures: dict[str, Any] = {"model": "given" if arguments.model else "tiny, random weights"}
+        figures |= {"ray": version("ray"), "rows": {}}
         for count in sorted(arguments.rows):
             figures["rows"][str(count)] = compare(folder / str(count), count, model)
             print(f"{count:,} rows: done", file=sys.stderr, flush=True)
@@ -157,7 +159,7 @@ def show(figures: dict[str, Any]) -> None:
             table.add_row(
                 f"{int(count):,}", name, *(f"{number:.0f}" for number in numbers), f"{one['load_before']:.1f}"
             )
-    Console().print(table)
+    Console(width=100).print(table)
     for count, found in figures["rows"].items():
         print(
             f"{int(count):,} rows: the engines' files are {'equal, byte for byte' if found['equal'] else 'NOT equal'}"

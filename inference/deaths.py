@@ -37,25 +37,27 @@ def find_killers(source: Source, shard: Shard, load: Callable[[], Predictor]) ->
     """The rows of a shard that twice killed a process which read them alone, by place, with a message.
 
     Raises:
-        RuntimeError: such a process did not even come to the first row.
+        RuntimeError: such a process ended with an error of its own.
     """
     killers: dict[int, str] = {}
-    start, before = 0, None
+    start, before = 0, -1
     while start < shard.rows:
         command = [sys.executable, "-m", "tiktalkcoref.inference.deaths"]
         ended = subprocess.run(command, input=pickle.dumps((source, shard, load, start)), capture_output=True)
         if ended.returncode == 0:
             break
-        begun = [int(line[4:]) for line in ended.stdout.splitlines() if line.startswith(b"row ")]
-        if ended.returncode > 0 or not begun:
+        if ended.returncode > 0:
             reason = ended.stderr.decode(errors="replace").strip().rpartition("\n")[2]
             raise RuntimeError(f"the process that reads rows alone ended with code {ended.returncode}: {reason}")
-        start = begun[-1]
+        last = (ended.stdout.splitlines() or [b""])[-1]
+        if not last.startswith(b"row "):
+            break  # died of no row: of loading the model, or of the file
+        start = int(last[4:])
         if start == before:
             name = signal.Signals(-ended.returncode).name
             killers[start] = f"row {shard.first + start} killed the process that read it, alone and twice ({name})"
             start += 1
-        before = begun[-1]
+        before = int(last[4:])
     return killers
 
 
@@ -66,6 +68,7 @@ def _read_alone() -> None:
         if number >= start:
             print("row", number, flush=True)
             predictor([row], Path(shard.path).parent)
+            print("done", flush=True)
 
 
 if __name__ == "__main__":

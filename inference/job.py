@@ -77,8 +77,9 @@ class Job:
 
     def __init__(self, source: Source, folder: Path, settings: Settings, crops: str = CROPS) -> None:
         # a worker may run in another folder, on another machine
-        places = {name: _whole(getattr(settings, name)) for name in ("model", "weights")}
-        self.source, self.settings, self.crops = source, replace(settings, **places), crops
+        weights = settings.weights and _whole(settings.weights)
+        self.settings = replace(settings, model=_whole(settings.model), weights=weights)
+        self.source, self.crops = source, crops
         self.folder = Path(os.path.abspath(folder))
         self.schema = schema_of(settings.keep, source.types())
         self.shards = list(source.shards(settings.shard_rows))
@@ -217,9 +218,9 @@ def _run(job: Job, engine: Engine) -> dict[str, int]:
     return job.finish()
 
 
-def _whole(name: str | None) -> str | None:
+def _whole(name: str) -> str:
     """The absolute path of what is here; else the name, of the Hub."""
-    return os.path.abspath(name) if name is not None and os.path.exists(name) else name
+    return os.path.abspath(name) if os.path.exists(name) else name
 
 
 def _identify(model: str) -> Any:

@@ -46,7 +46,7 @@ class Predictor:
         weights: str | Path | None = None,
     ) -> None:
         # oneDNN keeps what it has prepared for each shape of a batch; its own limit, 1,024, comes to 200 MB
-        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
         network, processor = load_model(model)
         self._pipeline = TikTalkCorefPipeline(model=network, processor=processor, device=network.device)
         self._pipeline.videos.track = OneVideo(weights)

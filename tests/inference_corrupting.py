@@ -20,7 +20,7 @@ SPOILT: dict[str, tuple[dict[str, Any] | int | None, str]] = {
     "a number": (7, "found int"),
     "null inside": ({"sentences": None}, "no sentences"),
     "100,000 characters": ({"sentences": ["他" * 100_000]}, "100,000 characters"),
-    "no video": ({"video": "none.mp4", "regions": None}, "none.mp4"),
+    "no video": ({"video": 5}, "video: found a value of type int"),
 }
 
 
