@@ -486,7 +486,7 @@ def test_the_page_of_the_metric_scores_its_example(browser, tmp_path):
             page.on("request", lambda request: asked.append(request.url))
             page.goto(address)
             page.click("button:has-text('Score')")
-            page.wait_for_function("() => /conll_f1\"/.test(document.querySelector('.cm-content').innerText)")
+            page.wait_for_function("() => /conll_f1\"/.test(document.querySelector('.cm-content')?.innerText)")
             title = page.title()
             page.locator("textarea").first.fill(json.dumps([{"clusters": HOSTILE}]))
             page.click("button:has-text('Score')")
