@@ -223,9 +223,9 @@ class _Page:
         )  # fmt: skip
         opened = arrival.then(self._open, self.arrived, [*fields, self.example], queue=False, **private)
         runs.append(opened.then(**(running | {"fn": self._run_named})))
-        self.stop.click(self._stopped, self.language, self.status, queue=False, **private)
         for started in runs:  # each by itself: in a list the last ones wait, and would end what was started meanwhile
-            self.stop.click(None, cancels=started, **private)
+            ended = self.stop.click(None, cancels=started, **private)
+            ended.then(self._stopped, self.language, self.status, queue=False, **private)
         self.blocks.unload(self._leave)
         gr.api(self.resolve, api_name="resolve", concurrency_id="model", concurrency_limit=1)
 

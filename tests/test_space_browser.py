@@ -482,10 +482,11 @@ def test_the_page_of_the_metric_scores_its_example(browser, tmp_path):
         try:
             wait_for(process, tmp_path / "log")
             page, asked = browser.new_page(), []
+            page.set_default_timeout(60_000)
             page.on("request", lambda request: asked.append(request.url))
             page.goto(address)
             page.click("button:has-text('Score')")
-            page.wait_for_function("() => document.body.innerText.includes('conll_f1')")
+            page.wait_for_function("() => /conll_f1\"/.test(document.querySelector('.cm-content')?.innerText)")
             title = page.title()
             page.locator("textarea").first.fill(json.dumps([{"clusters": HOSTILE}]))
             page.click("button:has-text('Score')")
