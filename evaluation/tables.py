@@ -30,8 +30,8 @@ def tracker_note(candidates: dict[str, Any]) -> str:
     untracked = candidates["untracked_dialogues"]
     return (
         f"The tracker reaches {round(recall['value'] * recall['n'])} of {recall['n']} annotated persons, "
-        f"{100 * recall['value']:.1f}%{interval}, in {counted(dialogues, 'dialogue')}: the ceiling of every recall, since one who "
-        "is not reached counts as a miss."
+        f"{100 * recall['value']:.1f}%{interval}, in {counted(dialogues, 'dialogue')}: the ceiling of every "
+        "recall, since one who is not reached counts as a miss."
         + (f" No pictures to track, and so no link to ask for: {counted(untracked, 'dialogue')}." if untracked else "")
     )
 
