@@ -246,7 +246,7 @@ def _check_regions(
             if not 0 <= region < pool:
                 predicted.refuse(document, j, f"unknown region {region} in the ranking {show(ranking)}; {known}")
     for j, link in enumerate(() if chosen is None else chosen):
-        if not _is_link(link, None if regions is None else pool):
+        if not _is_link(link, regions):
             predicted.refuse(document, j, f"link {show(link)} is unknown; {known}; -1 is no visual counterpart")
     return pool
 

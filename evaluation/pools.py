@@ -102,12 +102,9 @@ def retrieval(
 def _setting(
     name: str, rows: Sequence[list[list[float]]], references: Sequence[dict[str, Any]], options: dict[str, Any]
 ) -> dict[str, Any]:
-    systems = [
-        {"clusters": r["clusters"], "region_scores": row, "links": r["links"]}
-        for row, r in zip(rows, references, strict=True)
-    ]
+    systems = [{"clusters": r["clusters"], "region_scores": row} for row, r in zip(rows, references, strict=True)]
     scores = score(systems, [{k: v for k, v in r.items() if k != "kinds"} for r in references], **options)
-    # whether a region was chosen at all is scored elsewhere: here the gold answer to that was given
+    # whether a region was chosen at all is scored elsewhere
     kept = {key: value for key, value in scores.items() if key.startswith("linking_") and "visual" not in key}
     return {
         "name": name,

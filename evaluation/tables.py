@@ -6,6 +6,7 @@ from rich.console import Group
 from rich.table import Table
 
 from tiktalkcoref.evaluate_metric.report import tables
+from tiktalkcoref.files.terminal import counted
 
 
 def summary_tables(result: dict[str, Any]) -> Group:
@@ -29,9 +30,9 @@ def tracker_note(candidates: dict[str, Any]) -> str:
     untracked = candidates["untracked_dialogues"]
     return (
         f"The tracker reaches {round(recall['value'] * recall['n'])} of {recall['n']} annotated persons, "
-        f"{100 * recall['value']:.1f}%{interval}, in {dialogues} dialogues: the ceiling of every recall, since one who "
-        "is not reached counts as a miss."
-        + (f" {untracked} dialogues have no pictures to track and ask for no link." if untracked else "")
+        f"{100 * recall['value']:.1f}%{interval}, in {counted(dialogues, 'dialogue')}: the ceiling of every "
+        "recall, since one who is not reached counts as a miss."
+        + (f" No pictures to track, and so no link to ask for: {counted(untracked, 'dialogue')}." if untracked else "")
     )
 
 

@@ -154,6 +154,13 @@ def test_rankings(prediction, problem):
     refused(f"predictions, document 1, {problem}", prediction, {"links": [0, -1], "regions": 3})
 
 
+def test_a_ranking_of_a_region_that_could_not_be_chosen():
+    message = "cluster 0: unknown region 2 in the ranking [0, 2]; the document has 3 regions, of which 2 can be chosen"
+    reference = {"clusters": GOOD, "links": [0, -1], "regions": 3, "candidates": 2}
+    with refuses(f"predictions, document 0, {message}"):
+        score([{"clusters": GOOD, "rankings": [[0, 2], []]}], [reference])
+
+
 def test_an_unknown_region_where_the_reference_does_not_count_them():
     message = (
         "predictions, document 1, cluster 0: unknown region 9 in the ranking [0, 9]; the document has 2 regions as far "
