@@ -52,7 +52,7 @@ PHRASES: dict[Trait, tuple[str, str]] = {
 
 SURNAMES = "王李张刘陈杨赵周吴林"
 GIVEN = "晓雨子涵浩宇欣怡俊杰梓萱思远嘉琪诗瑶文博晨轩佳宁凯乐雪婷志恒"
-NICKNAMES = "小阿老大"
+NICKNAMES = "小阿老大胖二"
 ENDEARMENTS = {"m": "哥总仔宝儿", "f": "姐总妹宝儿"}  # 雨哥, 雨姐
 
 NOUNS = {

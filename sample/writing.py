@@ -4,8 +4,8 @@ Two speakers talk about people in a video frame of two to four drawn heads. Who 
 read the description (戴红帽子的男生) and look for the head it fits.
 
 - The head spoken of is drawn uniformly, and only then described, by something that no other head of the frame has.
-- Heads of one frame share the gender, and in half of the frames two of
-  them look alike but for one attribute. The order of the regions (that of their labels) and of the places is random.
+- Heads of one frame share the gender, and in half of the frames two of them look alike but for one attribute. The
+  order of the regions (that of their labels) and of the places is random.
 - No name and no combination of visible attributes occurs in two of the splits.
 """
 
