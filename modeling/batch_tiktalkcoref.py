@@ -28,7 +28,7 @@ class SoftLabels:
         mentions: of each dialogue, at most M inclusive spans, ordered; no other corefers with anything.
         pairs: [B, M, M] that a mention corefers with one before it.
         links: of each dialogue [K, R + 1], how probable each region, then none, is for each of its clusters; None where
-            it has no pictures, or no link.
+            it has no pictures or no link, or where those others read text alone: then gold links are learned.
     """
 
     starts: Tensor

@@ -342,7 +342,8 @@ class TikTalkCorefModel(TikTalkCorefReader):
         queries, context, cluster_dialogue = self._describe_clusters(states, targets.clusters, batch)
         regions, region_dialogue = self._regions(batch, list(targets.clusters))
         logits, null = self._linking()(queries, context, regions)
-        soft = [link for link in batch.soft_labels.links if link is not None] if batch.soft_labels is not None else None
+        given = batch.soft_labels.links if batch.soft_labels is not None else []  # none of teachers that only read
+        soft = [link for link in given if link is not None] or None
         return linking_loss(
             logits,
             null,

@@ -210,6 +210,14 @@ def test_a_student_that_its_teachers_do_not_fit_is_refused(teachers, sample_corp
         )
 
 
+def test_a_student_that_sees_learns_from_teachers_that_only_read(sample_corpus, tmp_path):
+    train(tiny_recipe(tmp_path, sample_corpus, "loop.epochs=1"), tmp_path / "text", quiet=True)
+    overrides = (f"distil.teachers=[{tmp_path / 'text'}]", "loop.max_steps=1")
+    summary = train(tiny_recipe(tmp_path, sample_corpus, *overrides, vision=True), tmp_path / "out", quiet=True)
+    assert summary["validation"]["linking_n"] > 0
+    assert '"loss_linking"' in (tmp_path / "out" / "log.jsonl").read_text(encoding="utf-8")
+
+
 def test_models_that_read_differently_are_not_averaged(teachers, sample_corpus, tmp_path):
     train(tiny_recipe(tmp_path, sample_corpus, "loop.epochs=1"), tmp_path / "text", quiet=True)
     with pytest.raises(UserError, match="do not read alike: vision_config, processor differ; take runs of one recipe"):

@@ -217,7 +217,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
     unbounded = {name: value for name, value in os.environ.items() if not name.endswith("CACHE_CAPACITY")}
     printed = subprocess.run([sys.executable, "-c", code], env=unbounded, capture_output=True, text=True, check=True)
-    assert int(printed.stdout) < 120  # MiB; with torch's own bounds 240, where the CPU has kernels for bf16
+    assert int(printed.stdout) < 120  # MiB; with torch's own bounds some 200, where the CPU has kernels for bf16
 
 
 def test_seeds_repeat_and_differ(sample_corpus, tmp_path):

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from tiktalkcoref.evaluation.dialogues import Dialogue, names_of
+from tiktalkcoref.evaluation.dialogues import Dialogue, names_of, without_pictures
 from tiktalkcoref.evaluation.ensemble import Ensemble, load_ensemble
 from tiktalkcoref.files.progress import track
 from tiktalkcoref.modeling.batch_tiktalkcoref import DialogueBatch, SoftLabels
@@ -44,7 +44,8 @@ def add_soft_labels(recipe: Recipe, model: Any, dialogues: Sequence[Dialogue], d
     order = sorted(range(len(dialogues)), key=lambda index: sum(map(len, dialogues[index]["sentences"])))
     for start in track(range(0, len(order), size), "asking the teachers"):
         chosen = [dialogues[index] for index in order[start : start + size]]
-        batch = processor(chosen, labels=True, names=names_of(chosen)).to(device)
+        read = chosen if ensemble.vision_encoder is not None else without_pictures(chosen)
+        batch = processor(read, labels=True, names=names_of(chosen)).to(device)
         for dialogue, labels in zip(chosen, split(soft_labels(ensemble, batch, recipe.distil.weight)), strict=True):
             dialogue["soft_labels"] = labels
 
@@ -98,10 +99,8 @@ def _links(ensemble: Ensemble, batch: DialogueBatch, weight: float) -> list[torc
             same_person = (people == people[link - offset]) & (people >= 0)
             same_person[link - offset] = True
             gold[cluster, :-1] = same_person / same_person.sum()
-        if ensemble.vision_encoder is not None:
-            regions, none = torch.tensor(found[number]["region_scores"]), torch.tensor(found[number]["null_scores"])
-            gold = gold.lerp(torch.cat([regions, none[:, None]], 1), weight)
-        links[number] = gold
+        regions, none = torch.tensor(found[number]["region_scores"]), torch.tensor(found[number]["null_scores"])
+        links[number] = gold.lerp(torch.cat([regions, none[:, None]], 1), weight)
         offset, row = offset + count, row + len(clusters)
     return links
 
