@@ -9,7 +9,7 @@ import signal
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -18,9 +18,6 @@ from tiktalkcoref.cli_corpus import COMMANDS, CorpusPart
 from tiktalkcoref.files.errors import ISSUES, UserError, blame_input, message_for_user, write_traceback
 from tiktalkcoref.files.extras import need, need_model
 from tiktalkcoref.files.terminal import Terminal, counted, prepare_streams, say
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(
     name="tiktalkcoref",
@@ -55,6 +52,13 @@ MANY, ENGINE = "Many dialogues", "Engine"  # headings in the help of `predict`
 BatchSize = Annotated[int, typer.Option(min=1, help="Dialogues read at once; changes no score.")]
 Resamples = Annotated[int, typer.Option(min=0, help="Bootstrap resamples for the intervals; 0 for none.")]
 ConfidenceLevel = Annotated[float, typer.Option(min=0, max=1, help="Of the intervals.")]
+
+
+class CandidatesName(str, Enum):
+    """What `evaluate` links clusters to."""
+
+    annotated = "annotated"
+    tracked = "tracked"
 
 
 class EngineName(str, Enum):
@@ -114,8 +118,32 @@ def train(
 
 
 @app.command()
+def distil(
+    recipe: Annotated[str, typer.Argument(help="Of the student, as for `train`.")],
+    teachers: Annotated[list[str], typer.Argument(help="Folders or Hub ids of trained models that read alike.")],
+    dataset: Annotated[str | None, typer.Option(help="As for `train`.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder of the run; runs/RECIPE-distilled if left out.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="As for `train`, such as distil.weight=1.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in the output.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print the result alone.")] = False,
+) -> None:
+    """Train one model on the gold labels and on what several trained ones find probable: as fast as one of them."""
+    need_model()
+    import json
+
+    from tiktalkcoref.training.train import main
+
+    fields = [f"name={json.dumps(f'{Path(recipe).stem}-distilled')}", f"distil.teachers={json.dumps(teachers)}"]
+    main(recipe, dataset=dataset, output=output, overrides=[*fields, *(overrides or [])], resume=resume, quiet=quiet)
+
+
+@app.command()
 def evaluate(
-    model: Annotated[str, typer.Option(help="Folder of a run or of a model, or a Hub id.")],
+    model: Annotated[
+        list[str], typer.Option(help="Folder of a run or of a model, or a Hub id; repeat it for an ensemble.")
+    ],
     dataset: Annotated[str, typer.Option(help="As for `train`: folder, Hub id, or `sample`.")],
     output_dir: Annotated[Path, typer.Option(help="Gets scores.json, predictions.jsonl and report.html.")],
     config: Annotated[CorpusPart, typer.Option(help="Which dialogues.")] = CorpusPart.all,
@@ -126,14 +154,20 @@ def evaluate(
     confidence_level: ConfidenceLevel = 0.95,
     seed: ResamplingSeed = 0,
     with_pictures: Annotated[bool, typer.Option(help="Whether to look at the pictures.")] = True,
+    candidates: Annotated[
+        CandidatesName, typer.Option(help="Link to the annotated regions, or to persons tracked in videos or frames.")
+    ] = CandidatesName.annotated,
+    weights: Annotated[Path | None, typer.Option(help="Of the tracker's networks, as for `track`.")] = None,
 ) -> None:
-    """Evaluate a model: all scores with intervals, links by setting, baselines, and an HTML report."""
+    """Evaluate a model: scores with intervals, links by setting, baselines, the challenge set, an HTML report."""
     need_model()
     from tiktalkcoref.evaluation.evaluate import Resampling, main
 
     main(
-        model, dataset, output_dir, config=config.value, split=split, fold=fold, batch_size=batch_size,
+        model[0] if len(model) == 1 else model, dataset, output_dir, config=config.value, split=split, fold=fold,
+        batch_size=batch_size,
         resampling=Resampling(n_resamples, confidence_level, seed), with_pictures=with_pictures,
+        candidates=candidates.value, weights=weights,
     )  # fmt: skip
 
 
@@ -386,20 +420,14 @@ def main() -> None:
     except Exception as error:
         if "--debug" in sys.argv:
             raise
-        _report(error)
-        sys.exit(1)
-
-
-def _report(error: Exception) -> None:
-    message = message_for_user(error)
-    if message is None:
-        where = write_traceback(error, __version__)
-        text = (
-            f"this is a bug: {type(error).__name__}: {error}\nThe traceback is in {where}; please report it: {ISSUES}"
-        )
-    else:
+        message = message_for_user(error)
         text = f"error: {message}"
-    Terminal(stderr=True).print(text, style="red", highlight=False, markup=False, soft_wrap=True)
+        if message is None:
+            where = write_traceback(error, __version__)
+            text = f"this is a bug: {type(error).__name__}: {error}\n"
+            text += f"The traceback is in {where}; please report it: {ISSUES}"
+        Terminal(stderr=True).print(text, style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

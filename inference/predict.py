@@ -17,8 +17,9 @@ from tiktalkcoref.files.atomic import atomic_file
 from tiktalkcoref.files.errors import UserError
 from tiktalkcoref.files.progress import track
 from tiktalkcoref.modeling.pipeline_tiktalkcoref import TikTalkCorefPipeline
+from tiktalkcoref.tracking.entities import span_text
 
-from .videos import spans, track_dialogues, write_crops
+from .videos import track_dialogues, write_crops
 
 
 def read_dialogues(path: Path) -> list[Dialogue]:
@@ -134,11 +135,7 @@ def _region_name(region: int | None, result: dict[str, Any]) -> str:
     kind = "person" if "entities" in result else "region"
     if region is None:
         return f"no {kind}"
-    times = (
-        ", ".join(f"{start:.1f}–{end:.1f} s" for start, end in spans(result["entities"][region]))
-        if kind == "person"
-        else ""
-    )
+    times = span_text(result["entities"][region]) if kind == "person" else ""
     return f"{kind} {region}{times and f', {times}'}"
 
 

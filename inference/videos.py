@@ -14,7 +14,7 @@ from tiktalkcoref.evaluation.dialogues import Dialogue
 from tiktalkcoref.files.atomic import atomic_file, atomic_folder
 from tiktalkcoref.tracking.command import video_bar
 from tiktalkcoref.tracking.drawing import COLOURS
-from tiktalkcoref.tracking.entities import VideoEntities
+from tiktalkcoref.tracking.entities import VideoEntities, span_text, spans
 from tiktalkcoref.tracking.settings import Settings
 from tiktalkcoref.tracking.tracker import VideoTracker
 from tiktalkcoref.tracking.video import Video
@@ -78,18 +78,6 @@ def save_crop(picture: Image.Image, path: Path) -> None:
         picture.save(temporary)
 
 
-def spans(entity: Mapping[str, Any], reach: float = 0.5) -> list[tuple[float, float]]:
-    """From when to when a person is to be seen, in seconds; gaps up to `reach` are passed over."""
-    times = sorted(time for track in entity["tracks"] for time in track["times"])
-    found: list[list[float]] = []
-    for time in times:
-        if found and time - found[-1][1] <= reach:
-            found[-1][1] = time
-        else:
-            found.append([time, time])
-    return [(start, end) for start, end in found]
-
-
 def write_crops(
     results: Sequence[dict[str, Any]], texts: Sequence[Sequence[str]], folder: Path
 ) -> list[dict[str, Any]]:
@@ -138,12 +126,11 @@ def _row(entity: Mapping[str, Any], clusters: Sequence[Mapping[str, Any]], end: 
         f'<rect x="{scale * start:.1f}" y="8" width="{max(2.0, scale * (stop + 0.2 - start)):.1f}" height="18"/>'
         for start, stop in spans(entity)
     )
-    times = ", ".join(f"{start:.1f}–{stop:.1f} s" for start, stop in spans(entity))
     return (
         f'<tr><td><img src="data:image/png;base64,{_thumbnail(entity["crop"])}" alt=""></td>'
         f"<td>person {entity['id']}</td><td>{_names(linked)}</td>"
         f'<td><svg width="500" height="34" fill="{colour}"><rect width="500" height="34" fill="#f2f2f2"/>{bars}</svg>'
-        f"<small>{times}</small></td></tr>"
+        f"<small>{span_text(entity)}</small></td></tr>"
     )
 
 

@@ -17,9 +17,9 @@ from torch.nn import functional as F
 from transformers import PretrainedConfig
 from transformers.utils import logging
 
-from .batch_tiktalkcoref import DialogueBatch, Spans, TikTalkCorefOutput
+from .batch_tiktalkcoref import DialogueBatch, EncodedBatch, SoftLabels, Spans, TikTalkCorefOutput
 from .chinese_clip_tiktalkcoref import read_checkpoint
-from .clustering_tiktalkcoref import ClusteringHead, close_clusters, clustering_loss, describe_mentions
+from .clustering_tiktalkcoref import ClusteringHead, close_clusters, clustering_loss, describe_mentions, soft_pairs
 from .configuration_tiktalkcoref import TikTalkCorefConfig
 from .encoders_tiktalkcoref import (
     build_text_encoder,
@@ -134,12 +134,23 @@ class TikTalkCorefModel(TikTalkCorefReader):
         return groups
 
     @torch.no_grad()
-    def get_cluster_features(self, batch: Mapping[str, Any], clusters: Spans) -> Tensor:
+    def get_cluster_features(
+        self, batch: Mapping[str, Any], clusters: Spans, encoded: EncodedBatch | None = None
+    ) -> Tensor:
         """Embeddings [K, P] of given clusters, to be compared with those of regions by cosine."""
         batch = DialogueBatch.of(batch)
         batch.check_spans(clusters)
-        queries, context, _ = self._describe_clusters(self._read(batch), dict(enumerate(clusters)), batch)
+        encoded = encoded or EncodedBatch(self._read(batch))
+        queries, context, _ = self._describe_clusters(encoded.states, dict(enumerate(clusters)), batch, encoded.queries)
         return self._linking().embed(queries, context)
+
+    @torch.no_grad()
+    def encode(self, batch: Mapping[str, Any]) -> EncodedBatch:
+        """Read a batch's text and pictures, for `predict` and `get_cluster_features` to answer from."""
+        with self._evaluating():
+            batch = DialogueBatch.of(batch).to(self.device)
+            seen = batch.pixel_values is not None and self.vision_encoder is not None
+            return EncodedBatch(self._read(batch, whole=True), self._regions(batch)[0] if seen else None)
 
     @torch.no_grad()
     def start_null(self, batch: Mapping[str, Any]) -> None:
@@ -172,6 +183,7 @@ class TikTalkCorefModel(TikTalkCorefReader):
         links: list[list[int] | None] | None = None,
         region_identities: list[list[str | None] | None] | None = None,
         masked_input_ids: Tensor | None = None,
+        soft_labels: SoftLabels | None = None,
     ) -> TikTalkCorefOutput:
         """Logits and, with `clusters`, the losses: see `TikTalkCorefOutput`.
 
@@ -180,7 +192,7 @@ class TikTalkCorefModel(TikTalkCorefReader):
         batch = DialogueBatch(
             input_ids, attention_mask, token_speaker, character_index, character_utterance, character_speaker,
             characters, sentence_lengths, token_type_ids, pixel_values, region_dialogue, picture_region,
-            clusters, links, region_identities, masked_input_ids,
+            clusters, links, region_identities, masked_input_ids, soft_labels,
         )  # fmt: skip
         states = self._read(batch)
         start_logits, end_logits = self.mention_head(states)
@@ -191,6 +203,8 @@ class TikTalkCorefModel(TikTalkCorefReader):
         config = self.config
         mask = band_mask(character_utterance, config.max_mention_length)
         starts, spans = mention_labels(clusters, (mask.shape[0], mask.shape[1], mask.shape[2]))
+        if soft_labels is not None:
+            starts, spans = soft_labels.starts, soft_labels.spans
         output.loss_start, output.loss_end = mention_losses(
             start_logits, end_logits, mask, starts.to(states.device), spans.to(states.device),
             config.end_starts, config.mention_threshold,
@@ -209,7 +223,11 @@ class TikTalkCorefModel(TikTalkCorefReader):
 
     @torch.no_grad()
     def predict(
-        self, batch: Mapping[str, Any], clusters: Spans | None = None, mentions: list | None = None
+        self,
+        batch: Mapping[str, Any],
+        clusters: Spans | None = None,
+        mentions: list | None = None,
+        encoded: EncodedBatch | None = None,
     ) -> list[dict[str, Any]]:
         """Clusters and their regions, one dict a dialogue.
 
@@ -217,6 +235,7 @@ class TikTalkCorefModel(TikTalkCorefReader):
             batch: What the processor makes; labels in it are not looked at.
             clusters: Given clusters of inclusive spans, one list a dialogue, to be linked alone.
             mentions: Given mentions, one list of inclusive spans a dialogue, to be clustered.
+            encoded: What `encode` made of the batch; without it the batch is read.
 
         Returns:
             For each dialogue, lists with one entry a cluster: `clusters` [[first, last], ...], `mention_scores` one
@@ -225,7 +244,7 @@ class TikTalkCorefModel(TikTalkCorefReader):
             of their first mentions, or as given.
         """
         with self._evaluating():
-            return self._predict(DialogueBatch.of(batch).to(self.device), clusters, mentions)
+            return self._predict(DialogueBatch.of(batch).to(self.device), clusters, mentions, encoded)
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
@@ -236,8 +255,11 @@ class TikTalkCorefModel(TikTalkCorefReader):
         finally:
             self.train(training)
 
-    def _predict(self, batch: DialogueBatch, clusters: Spans | None, mentions: list | None) -> list[dict[str, Any]]:
-        states = self._read(batch, whole=True)
+    def _predict(
+        self, batch: DialogueBatch, clusters: Spans | None, mentions: list | None, encoded: EncodedBatch | None
+    ) -> list[dict[str, Any]]:
+        encoded = encoded or EncodedBatch(self._read(batch, whole=True))
+        states = encoded.states
         if clusters is None:
             if mentions is None:
                 start_logits, end_logits = self.mention_head(states)
@@ -255,7 +277,7 @@ class TikTalkCorefModel(TikTalkCorefReader):
             for dialogue, scores in zip(clusters, self._mention_scores(states, clusters), strict=True)
         ]
         if batch.pixel_values is not None and self.vision_encoder is not None:
-            self._link(results, states, batch)
+            self._link(results, encoded, batch)
         return results
 
     # Mentions and clusters.
@@ -305,7 +327,8 @@ class TikTalkCorefModel(TikTalkCorefReader):
         numbers = [entities.get(span, -1) for span in mentions.spans()]
         antecedents, scores = self.clustering_head(self.clustering_head.represent(states, mentions), mentions)
         entity = torch.tensor(numbers, dtype=torch.long, device=states.device)
-        return clustering_loss(antecedents, scores, entity, len(clusters), self.config.clustering_loss)
+        soft = soft_pairs(batch.soft_labels, mentions, antecedents) if batch.soft_labels is not None else None
+        return clustering_loss(antecedents, scores, entity, len(clusters), self.config.clustering_loss, soft)
 
     # Links.
 
@@ -319,6 +342,8 @@ class TikTalkCorefModel(TikTalkCorefReader):
         queries, context, cluster_dialogue = self._describe_clusters(states, targets.clusters, batch)
         regions, region_dialogue = self._regions(batch, list(targets.clusters))
         logits, null = self._linking()(queries, context, regions)
+        given = batch.soft_labels.links if batch.soft_labels is not None else []  # none of teachers that only read
+        soft = [link for link in given if link is not None] or None
         return linking_loss(
             logits,
             null,
@@ -328,18 +353,19 @@ class TikTalkCorefModel(TikTalkCorefReader):
             region_dialogue,
             len(clusters),
             self.config.linking_negatives,
+            soft,
         )
 
-    def _link(self, results: list[dict[str, Any]], states: Tensor, batch: DialogueBatch) -> None:
+    def _link(self, results: list[dict[str, Any]], encoded: EncodedBatch, batch: DialogueBatch) -> None:
         """Fill in the regions of the clusters of `results`, where a dialogue has any."""
         pictured = [number for number, count in enumerate(batch.region_counts()) if count]
         clusters = {number: results[number]["clusters"] for number in pictured if results[number]["clusters"]}
         if not clusters:
             return
-        queries, context, cluster_dialogue = self._describe_clusters(states, clusters, batch)
-        features, region_dialogue = self._regions(batch)
+        queries, context, cluster_dialogue = self._describe_clusters(encoded.states, clusters, batch, encoded.queries)
+        features = self._regions(batch)[0] if encoded.regions is None else encoded.regions
         for number in clusters:
-            rows, columns = cluster_dialogue == number, region_dialogue == number
+            rows, columns = cluster_dialogue == number, batch.region_dialogue == number
             logits, null = self._linking()(queries[rows], context[rows], features[columns])
             options = torch.cat([logits, null[:, None]], 1).log_softmax(1)
             results[number]["region_scores"] = options[:, :-1].exp().tolist()
@@ -347,11 +373,20 @@ class TikTalkCorefModel(TikTalkCorefReader):
             results[number]["regions"] = assign_regions(options[:, :-1], options[:, -1])
 
     def _describe_clusters(
-        self, states: Tensor, clusters: dict[int, list], batch: DialogueBatch
+        self,
+        states: Tensor,
+        clusters: dict[int, list],
+        batch: DialogueBatch,
+        known: dict[tuple[int, ...], Tensor] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Projected queries [K, P], contexts [K, 2H] and dialogue numbers [K] of the clusters of some dialogues."""
+        """Projected queries [K, P], contexts [K, 2H] and dialogue numbers [K] of the clusters of some dialogues.
+
+        Queries in `known` are not read again, and those read are added to it.
+        """
         context, dialogue = cluster_contexts(states, clusters)
-        return self._read_queries(build_queries(clusters, batch, self.config)), context, dialogue
+        queries = build_queries(clusters, batch, self.config)
+        read = self._read_queries(queries) if known is None else self._read_new_queries(queries, known)
+        return read, context, dialogue
 
 
 def _fetched_with_the_model() -> None:

@@ -90,6 +90,13 @@ class TikTalkCorefReader(TikTalkCorefPreTrainedModel):
         mask = batch.attention_mask[part]
         return self.text_encoder(inputs_embeds=embedded, attention_mask=mask, **kinds).last_hidden_state
 
+    def _read_new_queries(self, queries: list[list[int]], known: dict[tuple[int, ...], Tensor]) -> Tensor:
+        """As `_read_queries`, each once: those read are added to `known`."""
+        unread = [list(query) for query in dict.fromkeys(map(tuple, queries)) if query not in known]
+        if unread:
+            known.update(zip(map(tuple, unread), self._read_queries(unread), strict=True))
+        return torch.stack([known[tuple(query)] for query in queries])
+
     def _read_queries(self, queries: list[list[int]]) -> Tensor:
         features = []
         step = len(queries) if torch.is_grad_enabled() else TOKENS // self.config.max_query_length

@@ -26,10 +26,6 @@ class Example:
     boxes: list[list[int]] = field(default_factory=list)
     links: dict[tuple[str, ...], int] = field(default_factory=dict)  # the right answer: mentions -> box
 
-    def boxes_text(self) -> str:
-        """The boxes as the page takes them."""
-        return "\n".join(", ".join(map(str, box)) for box in self.boxes)
-
 
 def make_examples(folder: Path) -> list[Example]:
     """Draw the examples; their frames go into `folder`.
