@@ -9,6 +9,7 @@ are counted, a row that kills each actor comes to an end (see `deaths`).
 import contextlib
 import logging
 import os
+import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -87,10 +88,8 @@ class RayEngine:
                 own: dict[str, Any] = {"num_cpus": slots, "include_dashboard": False, "_temp_dir": folder}
                 ray.init(address="local", **own, **quiet)
             else:
-                try:
-                    ray.init(address=self.address, **quiet)
-                except (ConnectionError, ValueError, RuntimeError) as error:
-                    raise UserError(f"no Ray cluster answers at {self.address}: {error}") from error
+                _check_answer(self.address)
+                ray.init(address=self.address, **quiet)
             try:
                 self._check_room(actors, ray.cluster_resources())
                 ray.data.DataContext.get_current().enable_progress_bars = False
@@ -107,6 +106,16 @@ class RayEngine:
                     f"{self.address or 'this machine'} has {resources.get(name, 0):g} {name}s; {actors} actors need "
                     f"{needed:g} (two CPUs are Ray Data's own): take fewer --actors"
                 )
+
+
+def _check_answer(address: str) -> None:
+    """Ray itself tries for many minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit() and "/" not in host:
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError as error:
+            raise UserError(f"no Ray cluster answers at {address}: {error}") from error
 
 
 class _Actor:
