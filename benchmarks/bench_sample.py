@@ -110,8 +110,9 @@ def measure(run: Path, corpora: dict[str, Path]) -> dict[str, Scores]:
     splits = {name: load_dialogues(str(corpus), "all", "test") for name, corpus in corpora.items()}
     scored = {name: evaluate_model(model, processor, dialogues) for name, dialogues in splits.items()}
     dialogues = next(iter(splits.values()))
-    found = predict_dialogues(model, processor, without_pictures(dialogues), gold_mentions=True)
-    return scored | {GIVEN: score_predictions(found, dialogues)}
+    found = predict_dialogues(model, processor, without_pictures(dialogues), in_full=True)
+    given = [{"clusters": prediction["gold_mention_clusters"], "gold_region_scores": []} for prediction in found]
+    return scored | {GIVEN: score_predictions(given, dialogues)}
 
 
 def estimates(seeds: Sequence[Scores]) -> dict[str, Any]:
