@@ -7,7 +7,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 FILES := .venv/.files
 NOT_PACKAGED := tests/% benchmarks/% docs/% demo/% runs/% tiktalkcoref/% build/%
-SUFFIXES := py typed yaml md html txt css
+SUFFIXES := py typed yaml md html txt css js
 PACKAGED := $(foreach suffix,$(SUFFIXES),$(wildcard *.$(suffix) */*.$(suffix) */*/*.$(suffix)))
 PACKAGED := $(sort $(filter-out $(NOT_PACKAGED),$(PACKAGED)))
 

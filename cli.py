@@ -9,7 +9,7 @@ import signal
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -18,9 +18,6 @@ from tiktalkcoref.cli_corpus import COMMANDS, CorpusPart
 from tiktalkcoref.files.errors import ISSUES, UserError, blame_input, message_for_user, write_traceback
 from tiktalkcoref.files.extras import need, need_model
 from tiktalkcoref.files.terminal import Terminal, counted, prepare_streams, say
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(
     name="tiktalkcoref",
@@ -51,9 +48,17 @@ for _command in COMMANDS:
     app.command()(_command)
 
 
+MANY, ENGINE = "Many dialogues", "Engine"  # headings in the help of `predict`
 BatchSize = Annotated[int, typer.Option(min=1, help="Dialogues read at once; changes no score.")]
 Resamples = Annotated[int, typer.Option(min=0, help="Bootstrap resamples for the intervals; 0 for none.")]
 ConfidenceLevel = Annotated[float, typer.Option(min=0, max=1, help="Of the intervals.")]
+
+
+class CandidatesName(str, Enum):
+    """What `evaluate` links clusters to."""
+
+    annotated = "annotated"
+    tracked = "tracked"
 
 
 class EngineName(str, Enum):
@@ -113,8 +118,32 @@ def train(
 
 
 @app.command()
+def distil(
+    recipe: Annotated[str, typer.Argument(help="Of the student, as for `train`.")],
+    teachers: Annotated[list[str], typer.Argument(help="Folders or Hub ids of trained models that read alike.")],
+    dataset: Annotated[str | None, typer.Option(help="As for `train`.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder of the run; runs/RECIPE-distilled if left out.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="As for `train`, such as distil.weight=1.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in the output.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print the result alone.")] = False,
+) -> None:
+    """Train one model on the gold labels and on what several trained ones find probable: as fast as one of them."""
+    need_model()
+    import json
+
+    from tiktalkcoref.training.train import main
+
+    fields = [f"name={json.dumps(f'{Path(recipe).stem}-distilled')}", f"distil.teachers={json.dumps(teachers)}"]
+    main(recipe, dataset=dataset, output=output, overrides=[*fields, *(overrides or [])], resume=resume, quiet=quiet)
+
+
+@app.command()
 def evaluate(
-    model: Annotated[str, typer.Option(help="Folder of a run or of a model, or a Hub id.")],
+    model: Annotated[
+        list[str], typer.Option(help="Folder of a run or of a model, or a Hub id; repeat it for an ensemble.")
+    ],
     dataset: Annotated[str, typer.Option(help="As for `train`: folder, Hub id, or `sample`.")],
     output_dir: Annotated[Path, typer.Option(help="Gets scores.json, predictions.jsonl and report.html.")],
     config: Annotated[CorpusPart, typer.Option(help="Which dialogues.")] = CorpusPart.all,
@@ -125,14 +154,20 @@ def evaluate(
     confidence_level: ConfidenceLevel = 0.95,
     seed: ResamplingSeed = 0,
     with_pictures: Annotated[bool, typer.Option(help="Whether to look at the pictures.")] = True,
+    candidates: Annotated[
+        CandidatesName, typer.Option(help="Link to the annotated regions, or to persons tracked in videos or frames.")
+    ] = CandidatesName.annotated,
+    weights: Annotated[Path | None, typer.Option(help="Of the tracker's networks, as for `track`.")] = None,
 ) -> None:
-    """Evaluate a model: all scores with intervals, links by setting, baselines, and an HTML report."""
+    """Evaluate a model: scores with intervals, links by setting, baselines, the challenge set, an HTML report."""
     need_model()
     from tiktalkcoref.evaluation.evaluate import Resampling, main
 
     main(
-        model, dataset, output_dir, config=config.value, split=split, fold=fold, batch_size=batch_size,
+        model[0] if len(model) == 1 else model, dataset, output_dir, config=config.value, split=split, fold=fold,
+        batch_size=batch_size,
         resampling=Resampling(n_resamples, confidence_level, seed), with_pictures=with_pictures,
+        candidates=candidates.value, weights=weights,
     )  # fmt: skip
 
 
@@ -151,28 +186,59 @@ def predict(
     weights: Annotated[Path | None, typer.Option(help="Of the tracker's networks, as for `track`.")] = None,
     inputs: Annotated[
         list[Path] | None,
-        typer.Option("--input", help="Instead: files of JSON, JSON lines or Parquet, or folders of them. Repeat it."),
+        typer.Option(
+            "--input",
+            help="Instead of utterances: files of JSON, JSON lines or Parquet, or folders of them. Repeat it.",
+            rich_help_panel=MANY,
+        ),
     ] = None,
-    dataset: Annotated[str | None, typer.Option(help="Instead: a dataset, as for `train`.")] = None,
-    config: Annotated[CorpusPart, typer.Option(help="With --dataset: which dialogues.")] = CorpusPart.all,
-    split: Annotated[str, typer.Option(help="With --dataset: which split.")] = "test",
+    dataset: Annotated[
+        str | None, typer.Option(help="Instead of utterances: a dataset, as for `train`.", rich_help_panel=MANY)
+    ] = None,
+    config: Annotated[
+        CorpusPart, typer.Option(help="Of --dataset: which dialogues.", rich_help_panel=MANY)
+    ] = CorpusPart.all,
+    split: Annotated[str, typer.Option(help="Of --dataset: which split.", rich_help_panel=MANY)] = "test",
     output: Annotated[
-        Path | None, typer.Option(help="Write here instead of printing: a .jsonl or .parquet file, or a folder.")
+        Path | None,
+        typer.Option(
+            help="Write here instead of printing: a .jsonl or .parquet file, or a folder, which gets a file a shard."
+        ),
     ] = None,
     batch_size: BatchSize = 32,
-    keep: Annotated[str, typer.Option(help="With --output: columns of the input, as a,b.")] = "doc_key,sentences",
-    engine: Annotated[EngineName, typer.Option(help="With --output: this process, or Ray actors.")] = EngineName.local,
-    address: Annotated[str | None, typer.Option(help="Of a Ray cluster; without it one is started here.")] = None,
-    actors: Annotated[int, typer.Option(min=1, help="With --engine ray: models at work.")] = 2,
-    gpus: Annotated[float, typer.Option(min=0, help="With --engine ray: GPUs an actor, a fraction too.")] = 0,
-    precision: Annotated[PrecisionName, typer.Option(help="With --output: of the numbers.")] = PrecisionName.auto,
+    keep: Annotated[
+        str, typer.Option(help="Columns of the input that go into the output, as a,b.", rich_help_panel=MANY)
+    ] = "doc_key,sentences",
+    shard_rows: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Dialogues a shard: what is made anew after a stop. Few where they name videos.",
+            rich_help_panel=MANY,
+        ),
+    ] = 1000,
+    precision: Annotated[
+        PrecisionName, typer.Option(help="Of the numbers; auto: what is faster here.", rich_help_panel=MANY)
+    ] = PrecisionName.auto,
     batch_tokens: Annotated[
         int | None,
-        typer.Option(min=1, help="With --output: characters read at once; by default what suits the device."),
+        typer.Option(min=1, help="Characters read at once; by default what suits the device.", rich_help_panel=MANY),
     ] = None,
     fail_on_error: Annotated[
-        bool, typer.Option("--fail-on-error", help="Exit with 3 where a row has an error.")
+        bool, typer.Option("--fail-on-error", help="Exit with 3 where a row has an error.", rich_help_panel=MANY)
     ] = False,
+    engine: Annotated[
+        EngineName, typer.Option(help="This process, or actors of Ray.", rich_help_panel=ENGINE)
+    ] = EngineName.local,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of a Ray cluster (auto, HOST:PORT); without it Ray starts here.", rich_help_panel=ENGINE),
+    ] = None,
+    actors: Annotated[int, typer.Option(min=1, help="Models at work.", rich_help_panel=ENGINE)] = 2,
+    cpus: Annotated[int, typer.Option(min=1, help="Threads of an actor.", rich_help_panel=ENGINE)] = 1,
+    gpus: Annotated[
+        float, typer.Option(min=0, help="GPUs of an actor; 0.5: two share one.", rich_help_panel=ENGINE)
+    ] = 0,
 ) -> None:
     """Find who is meant: `tiktalkcoref predict --model M 这个男生认识她吗 可以`. Pictures are optional.
 
@@ -180,16 +246,19 @@ def predict(
     read with a message in `error`; a run that was stopped goes on where it was.
     """
     need_model()
-    from tiktalkcoref.inference.job import Settings, check_output, predict_files, run_local
-    from tiktalkcoref.inference.predict import dataset_dialogues, main, name_videos, read_dialogues
+    from tiktalkcoref.inference.job import Settings, predict_files, run_local
+    from tiktalkcoref.inference.predict import dataset_dialogues, main, read_dialogues
 
     if sum(map(bool, (sentences, inputs, dataset))) != 1:
         raise UserError("nothing (or too much) to read: give the utterances as arguments, or --input, or --dataset")
     if video and not sentences:
         raise UserError("--video goes with utterances as arguments; in --input, a dialogue names its own as `video`")
+    if engine == EngineName.ray and (sentences or output is None):
+        raise UserError("--engine ray is for --input or --dataset, into an --output")
+    if address is not None and engine != EngineName.ray:
+        raise UserError("--address is of a Ray cluster: it goes with --engine ray")
     if output is not None and not sentences:
-        check_output(output, inputs or ())
-    if output is not None and not sentences and not name_videos(inputs or ()):
+        from tiktalkcoref.inference.ray_engine import RayEngine
         from tiktalkcoref.inference.sources import DatasetSource, FileSource
 
         columns = None if keep == "doc_key,sentences" else tuple(filter(None, keep.split(",")))
@@ -197,12 +266,9 @@ def predict(
         settings = Settings(
             model, precision.value, batch_tokens, columns,
             "jsonl" if output.suffix and output.suffix != ".parquet" else "parquet",
+            shard_rows, str(weights) if weights else None,
         )  # fmt: skip
-        run = run_local
-        if engine == EngineName.ray:
-            from tiktalkcoref.inference.ray_engine import RayEngine
-
-            run = RayEngine(address, actors, gpus)
+        run = RayEngine(address, actors, gpus, cpus) if engine == EngineName.ray else run_local
         summary = predict_files(source, output, settings, run)
         say(f"wrote {counted(summary['rows'], 'row')}, {counted(summary['errors'], 'error')}, to {output}")
         if summary["errors"] and fail_on_error:
@@ -354,20 +420,14 @@ def main() -> None:
     except Exception as error:
         if "--debug" in sys.argv:
             raise
-        _report(error)
-        sys.exit(1)
-
-
-def _report(error: Exception) -> None:
-    message = message_for_user(error)
-    if message is None:
-        where = write_traceback(error, __version__)
-        text = (
-            f"this is a bug: {type(error).__name__}: {error}\nThe traceback is in {where}; please report it: {ISSUES}"
-        )
-    else:
+        message = message_for_user(error)
         text = f"error: {message}"
-    Terminal(stderr=True).print(text, style="red", highlight=False, markup=False, soft_wrap=True)
+        if message is None:
+            where = write_traceback(error, __version__)
+            text = f"this is a bug: {type(error).__name__}: {error}\n"
+            text += f"The traceback is in {where}; please report it: {ISSUES}"
+        Terminal(stderr=True).print(text, style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

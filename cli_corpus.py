@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def sample(
     output: Annotated[Path, typer.Option(help="Folder to write: annotation files, frames and faces_all.")],
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
-    dialogues: Annotated[int, typer.Option(help="How many dialogues; at least 12.")] = 2000,
+    dialogues: Annotated[int, typer.Option(help="How many dialogues; at least 12.")] = 3000,
 ) -> None:
     """Write the embedded sample: a synthetic corpus with pictures, in upstream's own file format."""
     from tiktalkcoref.sample import write_sample
@@ -206,9 +206,6 @@ def show(
         raise typer.BadParameter("name a dialogue or draw one, not both", param_hint="--random")
     records = (record for record in read_corpus(files) if config in ("all", record["video_type"]))
     Terminal().print(show_record(choose_record(records, doc_key, random, seed)))
-
-
-# Commands that run a model, and the scores
 
 
 COMMANDS = (sample, prepare, split, stats, validate, export, show)

@@ -51,9 +51,11 @@ def run_demo(output: Path | str, seed: int = 0, dialogues: int = SAMPLE_DIALOGUE
         return result
 
     if not corpus.is_dir():
-        part(f"1 · Sample corpus: {dialogues} dialogues with pictures -> {corpus}", lambda: _write(corpus, dialogues))
+        title = f"1 · Sample corpus: {dialogues} dialogues with pictures -> {corpus}"
+        part(title, lambda: write_sample(corpus, dialogues=dialogues))
     if not dataset.is_dir():
-        part(f"2 · Dataset folder -> {dataset}", lambda: _prepare(corpus, dataset))
+        pictures = corpus / "frames", corpus / "faces_all"
+        part(f"2 · Dataset folder -> {dataset}", lambda: prepare(find_files(corpus), dataset, *pictures))
     recipe = load_recipe("sample", [f"dataset={dataset}", f"seed={seed}"])
     part(f"3 · Training by the recipe `sample` -> {run}", lambda: train(recipe, run, resume=holds_run(run)))
     result = part(
@@ -62,29 +64,15 @@ def run_demo(output: Path | str, seed: int = 0, dialogues: int = SAMPLE_DIALOGUE
     )
     part("5 · Prediction", lambda: _predict(run / "model", dataset, console))
     console.print(evaluate.summary_tables(result))
-    _tell(result, output, console)
+    console.print(f"\n[bold]{headline({key: entry['value'] for key, entry in result['scores'].items()})}[/bold]")
+    console.print(f"report: [bold]{evaluation / evaluate.REPORT}[/bold]")
+    console.print("Try next:")
+    console.print(f"  tiktalkcoref predict --model {run} 戴红帽子的女生跳得真好 谢谢，我练了好久呢")
+    console.print(f"  tiktalkcoref show --data-dir {corpus}")
+    console.print("  tiktalkcoref train text-small")
     return result
-
-
-def _write(corpus: Path, dialogues: int) -> None:
-    write_sample(corpus, dialogues=dialogues)
-
-
-def _prepare(corpus: Path, dataset: Path) -> None:
-    prepare(find_files(corpus), dataset, frames_dir=corpus / "frames", regions_dir=corpus / "faces_all")
 
 
 def _predict(model: Path, dataset: Path, console: Console) -> None:
     found = [dialogue for dialogue in load_dialogues(str(dataset), "all", "test") if dialogue.get("regions")]
     predict.main(str(model), without_labels(found[:SHOWN_DIALOGUES]), console=console)
-
-
-def _tell(result: dict[str, Any], output: Path, console: Console) -> None:
-    scores = {key: entry["value"] for key, entry in result["scores"].items()}
-    console.print()
-    console.print(f"[bold]{headline(scores)}[/bold]")
-    console.print(f"report: [bold]{output / 'evaluation' / evaluate.REPORT}[/bold]")
-    console.print("Try next:")
-    console.print(f"  tiktalkcoref predict --model {output / 'run'} 戴红帽子的女生跳得真好 谢谢，我练了好久呢")
-    console.print(f"  tiktalkcoref show --data-dir {output / 'corpus'}")
-    console.print("  tiktalkcoref train text-small")

@@ -102,11 +102,11 @@ def measure_row(runs: Sequence[Path], splits: dict[str, list[Dialogue]], celebri
     for run in runs:
         model, processor = load_model(run)
         for split, dialogues in splits.items():
-            predictions = predict_dialogues(model, processor, dialogues)
+            predictions = predict_dialogues(model, processor, dialogues, in_full=True)
             for place, kept in parts(split, dialogues, celebrities).items():
                 chosen, found = [dialogues[n] for n in kept], [predictions[n] for n in kept]
                 scored.setdefault(place, []).append(score_predictions(found, chosen))
-                baselines.setdefault(place, []).append(score_baselines(model, processor, chosen, found))
+                baselines.setdefault(place, []).append(score_baselines(chosen, found))
     return {
         "scores": {place: estimate(scores) for place, scores in scored.items()},
         "baselines": {

@@ -1,13 +1,13 @@
 """Chinese-CLIP's tsv and jsonl: which text belongs to which picture."""
 
 import base64
-import contextlib
 import io
-import json
+from collections.abc import Iterable, Iterator
+from itertools import count
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from .formats import ExportError, Record
+from .formats import ExportError, Record, json_line
 from .names import NO_LABELS
 from .records import mention_text, tokens_of
 
@@ -18,59 +18,40 @@ CLIP_FILES = [
 ]
 
 
-class ChineseClipWriter:
-    """Writes records, split by split, as Chinese-CLIP reads them; a context manager.
+def chinese_clip_lines(records: Iterable[Record]) -> Iterator[tuple[str, str]]:
+    """The lines that Chinese-CLIP reads, each with the name of its file.
 
     `<split>_imgs.tsv` has a line for each head region (number, tab, base64 of the picture file): those of no cluster
     too, as distractors. `<split>_texts.jsonl` has a line for each cluster that has a region: `text_id`, `text`,
     `image_ids`, and for those who want to go back `doc_key` and `cluster` (its number). `<split>_regions.jsonl` says
     which region each picture is. A region without a picture of its own is cut out of its frame, or left out.
-    `counts` holds the lines written to each file.
+
+    Raises:
+        ExportError: a picture that is none, a box that is not within its frame, or no picture at all.
     """
-
-    def __init__(self, folder: Path) -> None:
-        self.counts = dict.fromkeys(CLIP_FILES, 0)
-        self._images = self._texts = 0
-        self._stack = contextlib.ExitStack()
-        self._files: dict[str, IO[str]] = {}
-        for name in CLIP_FILES:
-            file = open(folder / name, "w", encoding="utf-8", newline="\n")  # noqa: SIM115 (the stack closes it)
-            self._files[name] = self._stack.enter_context(file)
-
-    def __enter__(self) -> "ChineseClipWriter":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
-
-    def write(self, record: Record) -> None:
-        """Write the regions of a record that have a picture, and the clusters that have such a region.
-
-        Raises:
-            ExportError: a picture that is none, a box that is not within its frame.
-        """
-        prefix = CLIP_SPLITS[record["split"]]
+    image_ids, text_ids = count(), count()
+    image_id = None
+    for record in records:
+        doc_key, prefix = record["doc_key"], CLIP_SPLITS[record["split"]]
         pictures: dict[str, list[int]] = {}  # label -> numbers of its pictures
         for box_number, box in enumerate(record["visual_annotations"]):
-            picture = region_bytes(box, f"{record['doc_key']}, visual_annotations[{box_number}]")
+            picture = region_bytes(box, f"{doc_key}, visual_annotations[{box_number}]")
             if picture is None:
                 continue
-            label = box["box_labels"]
-            pictures.setdefault(label, []).append(self._images)
-            self._line(f"{prefix}_imgs.tsv", f"{self._images}\t{base64.b64encode(picture).decode('ascii')}\n")
-            region = {"image_id": self._images, "doc_key": record["doc_key"], "box": box_number, "label": label}
-            self._line(f"{prefix}_regions.jsonl", _json_line(region))
-            self._images += 1
+            image_id, label = next(image_ids), box["box_labels"]
+            pictures.setdefault(label, []).append(image_id)
+            yield f"{prefix}_imgs.tsv", f"{image_id}\t{base64.b64encode(picture).decode('ascii')}\n"
+            region = {"image_id": image_id, "doc_key": doc_key, "box": box_number, "label": label}
+            yield f"{prefix}_regions.jsonl", json_line(region)
         for number, label in enumerate(record["entity_labels"]):
             if label in pictures and label not in NO_LABELS:
-                text = {"text_id": self._texts, "text": query_text(record, number), "image_ids": pictures[label]}
-                text |= {"doc_key": record["doc_key"], "cluster": number}
-                self._line(f"{prefix}_texts.jsonl", _json_line(text))
-                self._texts += 1
-
-    def _line(self, name: str, line: str) -> None:
-        self._files[name].write(line)
-        self.counts[name] += 1
+                text = {"text_id": next(text_ids), "text": query_text(record, number), "image_ids": pictures[label]}
+                yield f"{prefix}_texts.jsonl", json_line(text | {"doc_key": doc_key, "cluster": number})
+    if image_id is None:
+        raise ExportError(
+            "no head region has a picture, and Chinese-CLIP needs pictures: name the folders of the authors' "
+            "picture release with --regions-dir (their faces_all) or --frames-dir (their frames)"
+        )
 
 
 def query_text(record: Record, cluster: int) -> str:
@@ -121,7 +102,3 @@ def _picture_bytes(picture: Any) -> bytes:
             return picture["bytes"]
         picture = picture["path"]
     return Path(picture).read_bytes()
-
-
-def _json_line(value: dict[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False) + "\n"

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from .brackets import brackets
 from .formats import ExportError, Record, document_name, split_document_name
+from .records import Mention, brackets
 
 COLUMNS = 12  # document, part, token number in its utterance, token, five unused, speaker, one unused, clusters
 NOTHING = ("-", "_", "*")  # in the last column
@@ -57,101 +57,84 @@ def read_conll(path: Path | str) -> Iterator[Record]:
 
 def parse_conll(lines: Iterable[str], source: str) -> Iterator[Record]:
     """As `read_conll`, from lines; `source` is what errors call them."""
-    document: _Document | None = None
-    for number, line in enumerate(lines, start=1):
-        where = f"{source}:{number}"
+    placed = ((f"{source}:{number}", line) for number, line in enumerate(lines, start=1))
+    for where, line in placed:
         if begin := _BEGIN.match(line.strip()):
-            if document is not None:
-                raise ExportError(f"{where}: a document begins before {document.name!r} has ended (#end document)")
-            document = _Document(begin[1], int(begin[2] or 0))
+            yield _read_document(begin[1], int(begin[2] or 0), placed, source)
         elif _END.match(line):
-            if document is None:
-                raise ExportError(f"{where}: #end document without its #begin document")
-            yield document.finish(where)
-            document = None
-        elif document is not None:
-            document.add_line(line, where)
+            raise ExportError(f"{where}: #end document without its #begin document")
         elif line.strip() and not line.startswith("#"):
             raise ExportError(f"{where}: text outside a document; expected '#begin document (name); part 000'")
-    if document is not None:
-        raise ExportError(f"{source}: document {document.name!r} does not end (#end document)")
 
 
-class _Document:
-    """A document being read, line by line."""
-
-    def __init__(self, escaped_name: str, part: int) -> None:
-        self.escaped_name, self.name, self.part = escaped_name, _unescape(escaped_name), part
-        self.sentences: list[list[str]] = [[]]
-        self.speakers: list[list[str]] = [[]]
-        self.has_text = True
-        self.clusters: dict[int, list[list[int]]] = {}
-        self.open: dict[int, list[int]] = {}  # cluster -> starts of its open mentions, innermost last
-        self.position = 0
-
-    def add_line(self, line: str, where: str) -> None:
+def _read_document(escaped_name: str, part: int, placed: Iterable[tuple[str, str]], source: str) -> Record:
+    """The document that has just begun; takes the lines that are left, each behind its place, up to its end."""
+    name = _unescape(escaped_name)
+    sentences: list[list[str]] = [[]]
+    speakers: list[list[str]] = [[]]
+    clusters: dict[int, list[list[int]]] = {}
+    opened: dict[int, list[int]] = {}  # cluster -> starts of its open mentions, innermost last
+    has_text, position = True, 0
+    for where, line in placed:
+        if _BEGIN.match(line.strip()):
+            raise ExportError(f"{where}: a document begins before {name!r} has ended (#end document)")
+        if _END.match(line):
+            break
         cells = line.split("\t") if line.count("\t") >= COLUMNS - 1 else line.split()
         if not cells:
-            self.sentences.append([])
-            self.speakers.append([])
-        elif not line.startswith("#") or cells[0] == self.escaped_name:  # else a comment
-            if len(cells) < COLUMNS:
-                self.has_text = False
-            else:
-                self.sentences[-1].append(_unescape(cells[3]))
-                self.speakers[-1].append(_unescape(cells[9]))
-            self._add_mentions(cells[-1].strip(), where)
-            self.position += 1
-
-    def _add_mentions(self, cell: str, where: str) -> None:
-        for part in cell.split("|") if cell not in NOTHING else ():
-            match = _PART.fullmatch(part)
-            if not match or not (match[1] or match[3]):
-                raise ExportError(f"{where}: {part!r} in the last column, expected '(3', '3)', '(3)' or '-'")
-            cluster = int(match[2])
-            if match[1]:
-                self.open.setdefault(cluster, []).append(self.position)
-            if match[3]:
-                if not self.open.get(cluster):
-                    raise ExportError(f"{where}: a mention of cluster {cluster} closes that was never opened")
-                self.clusters.setdefault(cluster, []).append([self.open[cluster].pop(), self.position])
-
-    def finish(self, where: str) -> Record:
-        unclosed = sorted(cluster for cluster, starts in self.open.items() if starts)
-        if unclosed:
-            raise ExportError(f"{where}: document {self.name!r} ends while a mention of cluster {unclosed[0]} is open")
-        genre, doc_key = split_document_name(self.name)
-        record: Record = {"doc_key": doc_key, "genre": genre, "part": self.part}
-        if self.has_text:
-            record["sentences"] = [sentence for sentence in self.sentences if sentence]
-            record["speaker_ids"] = [speakers for speakers in self.speakers if speakers]
-        return record | {"clusters": [sorted(mentions) for _, mentions in sorted(self.clusters.items())]}
+            sentences.append([])
+            speakers.append([])
+        elif not line.startswith("#") or cells[0] == escaped_name:  # else a comment
+            has_text = has_text and len(cells) >= COLUMNS
+            if has_text:
+                sentences[-1].append(_unescape(cells[3]))
+                speakers[-1].append(_unescape(cells[9]))
+            column = cells[-1].strip()
+            for cell in column.split("|") if column not in NOTHING else ():
+                match = _PART.fullmatch(cell)
+                if not match or not (match[1] or match[3]):
+                    raise ExportError(f"{where}: {cell!r} in the last column, expected '(3', '3)', '(3)' or '-'")
+                cluster = int(match[2])
+                starts = opened.setdefault(cluster, [])
+                if match[1]:
+                    starts.append(position)
+                if match[3]:
+                    if not starts:
+                        raise ExportError(f"{where}: a mention of cluster {cluster} closes that was never opened")
+                    clusters.setdefault(cluster, []).append([starts.pop(), position])
+            position += 1
+    else:
+        raise ExportError(f"{source}: document {name!r} does not end (#end document)")
+    unclosed = sorted(cluster for cluster, starts in opened.items() if starts)
+    if unclosed:
+        raise ExportError(f"{where}: document {name!r} ends while a mention of cluster {unclosed[0]} is open")
+    genre, doc_key = split_document_name(name)
+    record: Record = {"doc_key": doc_key, "genre": genre, "part": part}
+    if has_text:
+        record["sentences"], record["speaker_ids"] = (list(filter(None, rows)) for rows in (sentences, speakers))
+    return record | {"clusters": [sorted(mentions) for _, mentions in sorted(clusters.items())]}
 
 
 def _cluster_column(record: Record) -> list[str]:
     """One cell a token: `(3` opens a mention of cluster 3, `3)` closes it, `(3)` is one token long, `-` is nothing."""
-    for number, cluster in enumerate(record["clusters"]):
-        _refuse_crossing(record["doc_key"], number, cluster)
     opening, closing = brackets(record["clusters"], sum(len(sentence) for sentence in record["sentences"]))
     cells = []
-    for token, (opened, closed) in enumerate(zip(opening, closing, strict=True)):
-        parts = [f"({mention.cluster}{')' if mention.end == token else ''}" for mention in opened]
-        parts += [f"{mention.cluster})" for mention in closed if mention.start < token]
+    opened: dict[int, list[Mention]] = {}  # cluster -> its open mentions, innermost last
+    for token, (opens, closes) in enumerate(zip(opening, closing, strict=True)):
+        for mention in opens:
+            opened.setdefault(mention.cluster, []).append(mention)
+        for mention in closes:
+            innermost = opened[mention.cluster].pop()
+            if innermost != mention:
+                first, second = sorted([list(mention[:2]), list(innermost[:2])])
+                raise ExportError(
+                    f"{record['doc_key']}: cluster {mention.cluster} holds the crossing mentions {first} and {second}, "
+                    "which the brackets of CoNLL-2012 cannot tell apart; export as jsonlines instead"
+                )
+        parts = [f"({mention.cluster}{')' if mention.end == token else ''}" for mention in opens]
+        parts += [f"{mention.cluster})" for mention in closes if mention.start < token]
         cells.append("|".join(parts) or "-")
     return cells
-
-
-def _refuse_crossing(doc_key: str, number: int, cluster: list[list[int]]) -> None:
-    open_mentions: list[list[int]] = []
-    for mention in sorted(cluster, key=lambda mention: (mention[0], -mention[1])):
-        while open_mentions and open_mentions[-1][1] < mention[0]:
-            open_mentions.pop()
-        if open_mentions and open_mentions[-1][1] < mention[1]:
-            raise ExportError(
-                f"{doc_key}: cluster {number} holds the crossing mentions {open_mentions[-1]} and {mention}, which the "
-                "brackets of CoNLL-2012 cannot tell apart; export as jsonlines instead"
-            )
-        open_mentions.append(mention)
 
 
 # White space separates columns, so it cannot stand in one. What looks like an escape is escaped itself.

@@ -3,9 +3,8 @@
 import hashlib
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .problems import CorpusError
 
@@ -29,21 +28,17 @@ FILE_NAMES = {
 }
 
 
-@dataclass(frozen=True)
-class CorpusFiles:
+class CorpusFiles(NamedTuple):
     """The three files that make a corpus."""
 
     annotations: Path
     splits: Path
     titles: Path
 
-    def __iter__(self) -> Any:
-        return iter((self.annotations, self.splits, self.titles))
-
-    def stamps(self) -> list[tuple[str, int, int, int]]:
+    def stamps(self) -> list[str]:
         """Path, inode, size and time of change of each: differ after any edit. Raises: OSError."""
-        status = [(str(path), os.stat(path)) for path in self]
-        return [(path, found.st_ino, found.st_size, found.st_mtime_ns) for path, found in status]
+        found = [(path, os.stat(path)) for path in self]
+        return [f"{path} {status.st_ino} {status.st_size} {status.st_mtime_ns}" for path, status in found]
 
     def are_published(self) -> bool:
         """Whether all three are, byte for byte, files that upstream has published (any generation)."""
@@ -68,7 +63,9 @@ def find_files(
     folder = None if data_dir is None else Path(data_dir).expanduser()
     if folder is not None and not folder.is_dir():
         raise CorpusError(f"data_dir {folder} is not a folder. {_where_to_get_files()}")
-    names = [] if folder is None else _list_candidates(folder)
+    # A clone of the upstream repository keeps the files in its `data/`.
+    places = [place for place in (folder, folder / "data") if place.is_dir()] if folder else []
+    names = [place / name for place in places for name in sorted(os.listdir(place))]
     return CorpusFiles(**{role: _find_file(role, folder, names, given[role]) for role in FILE_NAMES})
 
 
@@ -107,12 +104,6 @@ def file_digest(path: str | os.PathLike) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _list_candidates(folder: Path) -> list[Path]:
-    """Files of the folder and of its `data/` (a clone of the upstream repository keeps them there)."""
-    places = [folder, folder / "data"] if (folder / "data").is_dir() else [folder]
-    return [place / name for place in places for name in sorted(os.listdir(place))]
 
 
 def _find_file(role: str, folder: Path | None, names: list[Path], given: str | os.PathLike | None) -> Path:

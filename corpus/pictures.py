@@ -2,21 +2,27 @@
 
 import contextlib
 import hashlib
+import logging
 import os
 import stat
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import chain
 from typing import Any
 
 from tiktalkcoref.files.errors import UserError
 
 from .checks import file_name_of
-from .problems import CorpusError, Fault
+from .problems import CorpusError, Fault, error
+from .records import Box
+
+logger = logging.getLogger(__name__)
 
 MAX_PIXELS = 100_000_000  # a decoded picture of this size takes 300 MB
+
+# The folder's name as an option: the column that its pictures fill, and the field of a box that names them.
+SOURCES = {"frames_dir": ("frame", "cur_frame_path"), "regions_dir": ("region", "region_image_path")}
 
 
 class PictureFolder:
@@ -30,28 +36,32 @@ class PictureFolder:
         self.folder = os.path.abspath(os.path.expanduser(folder))
         if not os.path.isdir(self.folder):
             raise CorpusError(f"{field} {self.folder} is not a folder.")
+        self.column, self.source = SOURCES[field]
+        self.found = self.missing = 0
         self._inside = os.path.join(os.path.realpath(self.folder), "")
         self._paths: dict[str, list[str]] = {}
         self._refused: dict[str, str] = {}  # path -> why
         for subfolder in self._list(self.folder):
             self._list(subfolder)
-        self.found = self.missing = 0
 
     def _list(self, folder: str) -> list[str]:
         """Take in the files of a folder; returns its subfolders."""
         subfolders = []
-        outside = not os.path.join(os.path.realpath(folder), "").startswith(self._inside)
+        outside = self._is_outside(folder)
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.is_dir():
                     subfolders.append(entry.path)
                     continue
                 self._paths.setdefault(entry.name, []).append(entry.path)
-                if outside or (entry.is_symlink() and not os.path.realpath(entry.path).startswith(self._inside)):
+                if outside or (entry.is_symlink() and self._is_outside(entry.path)):
                     self._refused[entry.path] = f"a link leads out of {self.folder}. Copy the pictures into the folder"
                 elif not entry.is_file():
                     self._refused[entry.path] = "it is no file (a pipe, a device or a broken link)"
         return sorted(subfolders)
+
+    def _is_outside(self, path: str) -> bool:
+        return not os.path.join(os.path.realpath(path), "").startswith(self._inside)
 
     def find(self, name: str, doc_key: str) -> str | None:
         """The path of the picture of that file name (of several, the one in the dialogue's folder), or None.
@@ -71,19 +81,18 @@ class PictureFolder:
 
     def digest(self) -> str:
         """Changes whenever a picture comes or goes, or the folder is another one."""
-        names = sorted(chain.from_iterable(self._paths.values()))
-        return hashlib.sha256("\0".join([self.folder, *names]).encode("utf-8", "surrogateescape")).hexdigest()
+        names = [self.column, self.folder, *sorted(chain.from_iterable(self._paths.values()))]
+        return hashlib.sha256("\0".join(names).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-@dataclass
+@dataclass(frozen=True)
 class Pictures:
-    """The picture folders of a corpus; None where there is none.
+    """The picture folders of a corpus, frames first.
 
     missing: what a missing picture is: "error", "warning", or None (it is counted alone).
     """
 
-    frames: PictureFolder | None = None
-    regions: PictureFolder | None = None
+    folders: tuple[PictureFolder, ...] = ()
     missing: str | None = None
 
     @classmethod
@@ -92,61 +101,48 @@ class Pictures:
         frames_dir: str | os.PathLike | None,
         regions_dir: str | os.PathLike | None,
         require_images: bool,
+        missing: str | None = None,
     ) -> "Pictures":
         """List the folders. Raises: CorpusError where one is missing, or none is given and pictures are required."""
         if require_images and frames_dir is None and regions_dir is None:
             raise CorpusError("require_images=True, but no pictures to look for: give frames_dir, regions_dir or both.")
-        frames = None if frames_dir is None else PictureFolder(frames_dir, "frames_dir")
-        regions = None if regions_dir is None else PictureFolder(regions_dir, "regions_dir")
-        return cls(frames, regions, "error" if require_images else None)
+        named = {"frames_dir": frames_dir, "regions_dir": regions_dir}
+        folders = tuple(PictureFolder(folder, field) for field, folder in named.items() if folder is not None)
+        return cls(folders, "error" if require_images else missing)
 
-    @property
-    def folders(self) -> list[PictureFolder]:
-        """Those that there are, frames first."""
-        return [folder for folder in (self.frames, self.regions) if folder is not None]
-
-    @cached_property
-    def _sources(self) -> list[tuple[PictureFolder, str, str]]:
-        """Each folder with the column that its pictures fill, and the field of a box that names them."""
-        both = ((self.frames, "frame", "cur_frame_path"), (self.regions, "region", "region_image_path"))
-        return [(folder, column, source) for folder, column, source in both if folder is not None]
-
-    def fill_in(self, boxes: list[dict[str, Any]], doc_key: str, faults: list[Fault]) -> None:
+    def fill_in(self, boxes: list[dict[str, Any]], doc_key: str) -> Iterator[Fault]:
         """Set `frame` and `region` of canonical boxes to paths, where there are pictures.
 
-        What is wrong is added to `faults`: a picture that is refused, one that is missing.
+        Yields what is wrong: a picture that is refused, one that is missing.
         """
-        for folder, column, source in self._sources:
+        for folder in self.folders:
             for i, box in enumerate(boxes):
-                name, field = file_name_of(box[source]), f"visual_annotations[{i}].{source}"
+                name, field = file_name_of(box[folder.source]), f"visual_annotations[{i}].{folder.source}"
                 try:
-                    box[column] = folder.find(name, doc_key)
-                except ValueError as error:
-                    faults.append(Fault("error", field, str(error)))
+                    path = box[folder.column] = folder.find(name, doc_key)
+                except ValueError as refusal:
+                    yield error(field, str(refusal))
                     continue
-                if box[column] is None and self.missing:
-                    message = f"no picture {name} in {folder.folder}"
-                    message += ", and require_images=True" if self.missing == "error" else ": it is left empty"
-                    faults.append(Fault(self.missing, field, message))
+                if path is None and self.missing:
+                    effect = ", and require_images=True" if self.missing == "error" else ": it is left empty"
+                    yield Fault(self.missing, field, f"no picture {name} in {folder.folder}{effect}")
 
-    def count(self, boxes: Iterable[Any], doc_key: str) -> None:
-        """Look for the pictures of boxes (with the annotators' paths as attributes), so that they are counted."""
-        for folder, _, source in self._sources:
+    def count(self, boxes: Iterable[Box], doc_key: str) -> None:
+        """Look for the pictures of boxes, so that they are counted."""
+        for folder in self.folders:
             for box in boxes:
                 with contextlib.suppress(ValueError):  # refused: an error of the line, said where it is read
-                    folder.find(file_name_of(getattr(box, source)), doc_key)
+                    folder.find(file_name_of(getattr(box, folder.source)), doc_key)
 
-    def summary(self) -> str:
-        """One line: how many pictures were found and how many were not; empty without picture folders."""
-        return "; ".join(
-            f"{column} pictures: {folder.found} found, {folder.missing} missing in {folder.folder}"
-            for folder, column, _ in self._sources
-        )
-
-    @property
-    def n_missing(self) -> int:
-        """How many were asked for in vain."""
-        return sum(folder.missing for folder in self.folders)
+    def log(self) -> None:
+        """One line on the pictures found and missing, where there are folders of them."""
+        parts = [
+            f"{folder.column} pictures: {folder.found} found, {folder.missing} missing in {folder.folder}"
+            for folder in self.folders
+        ]
+        if parts:
+            level = logging.WARNING if any(folder.missing for folder in self.folders) else logging.INFO
+            logger.log(level, "%s", "; ".join(parts))
 
 
 def check_pictures(paths: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -23,9 +23,19 @@ class Fault(NamedTuple):
     field: str | None
     message: str
 
-    def at(self, file: Path, line: int, doc_key: str | None) -> "Problem":
+    def at(self, file: Path, line: int | None = None, doc_key: str | None = None) -> "Problem":
         """The same, with its place."""
         return Problem(self.severity, str(file), line, doc_key, self.field, self.message)
+
+
+def error(field: str | None, message: str) -> Fault:
+    """A fault that keeps the line from loading."""
+    return Fault("error", field, message)
+
+
+def warning(field: str | None, message: str) -> Fault:
+    """A fault with which the line loads."""
+    return Fault("warning", field, message)
 
 
 @dataclass(frozen=True)
@@ -40,11 +50,9 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        place = self.file if self.line is None else f"{self.file}, line {self.line}"
-        if self.doc_key is not None:
-            place += f", doc_key {self.doc_key}"
-        if self.field is not None:
-            place += f", field {self.field}"
+        place = self.file
+        for name, value in (("line", self.line), ("doc_key", self.doc_key), ("field", self.field)):
+            place += "" if value is None else f", {name} {value}"
         return f"{place}: {self.message}"
 
 

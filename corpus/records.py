@@ -5,10 +5,12 @@ Upstream has published its annotations in several generations. `Annotation` and 
 """
 
 from collections.abc import Sequence
-from itertools import chain
-from typing import Annotated, Any
+from itertools import chain, count
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
+
+from tiktalkcoref.files.errors import UserError
 
 from .names import NO_LABEL, NO_LABELS
 
@@ -16,6 +18,7 @@ MAX_NUMBER = 2**31 - 1  # what an int32 column holds
 
 Key = Annotated[str, msgspec.Meta(min_length=1)]
 Number = Annotated[int, msgspec.Meta(ge=0, le=MAX_NUMBER)]
+Span = Annotated[list[int], msgspec.Meta(min_length=2, max_length=2)]  # first and last token (inclusive)
 Record = dict[str, Any]
 
 
@@ -24,7 +27,7 @@ class Box(msgspec.Struct, gc=False):
 
     cur_frame: Number
     cur_frame_path: str
-    bbox: tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels
+    bbox: Annotated[list[int], msgspec.Meta(min_length=4, max_length=4)]  # x1, y1, x2, y2 in pixels
     box_labels: str
     region_image_path: str
     celebrity: str | None = None
@@ -37,7 +40,7 @@ class Annotation(msgspec.Struct):
     doc_key: Key
     sentences: list[list[str]]
     speaker_ids: list[list[str]]
-    clusters: list[list[tuple[int, int]]]  # first and last token (inclusive) of each mention
+    clusters: list[list[Span]]
     visual_annotations: list[Box]
     genre: str | None = None
     sentence_map: list[list[Number]] | None = None
@@ -50,11 +53,6 @@ class Annotation(msgspec.Struct):
     def labels(self) -> list[str] | None:
         """The label of each cluster, under either name."""
         return self.entity_label if self.entity_labels is None else self.entity_labels
-
-    def texts(self) -> list[list[str]]:
-        """The text of each mention, by its span."""
-        tokens = list(chain.from_iterable(self.sentences))
-        return [["".join(tokens[start : end + 1]) for start, end in cluster] for cluster in self.clusters]
 
 
 class SplitEntry(msgspec.Struct):
@@ -73,8 +71,11 @@ class TitleEntry(msgspec.Struct):
 
 
 def canonical(annotation: Annotation, video_type: str, split: str, title: str | None) -> Record:
-    """The canonical record of an annotation that `check` has passed; `frame` and `region` of its boxes are None."""
-    sentences, labels = annotation.sentences, annotation.labels or []
+    """The canonical record of an annotation that `check` has passed; `frame` and `region` of its boxes are None.
+
+    Without maps of its own every token is a word of its own, in the utterance where it stands.
+    """
+    sentences, positions = annotation.sentences, count()
     return {
         "doc_key": annotation.doc_key,
         "video_type": video_type,
@@ -83,26 +84,25 @@ def canonical(annotation: Annotation, video_type: str, split: str, title: str | 
         "video_path": None,
         "sentences": sentences,
         "speaker_ids": annotation.speaker_ids,
-        "sentence_map": annotation.sentence_map or sentence_map(sentences),
-        "subtoken_map": annotation.subtoken_map or subtoken_map(sentences),
-        "clusters": [list(map(list, cluster)) for cluster in annotation.clusters],
+        "sentence_map": annotation.sentence_map or [[i] * len(sentence) for i, sentence in enumerate(sentences)],
+        "subtoken_map": annotation.subtoken_map or [[next(positions) for _ in sentence] for sentence in sentences],
+        "clusters": annotation.clusters,
         "clusters_str": annotation.clusters_str,
-        "entity_labels": [label or NO_LABEL for label in labels],
-        "visual_annotations": [_canonical_box(box) for box in annotation.visual_annotations],
+        "entity_labels": [label or NO_LABEL for label in annotation.labels or []],
+        "visual_annotations": [
+            {
+                "cur_frame": box.cur_frame,
+                "cur_frame_path": box.cur_frame_path,
+                "bbox": box.bbox,
+                "box_labels": box.box_labels or NO_LABEL,
+                "celebrity": box.celebrity or box.if_celebrity or NO_LABEL,
+                "region_image_path": box.region_image_path,
+                "frame": None,
+                "region": None,
+            }
+            for box in annotation.visual_annotations
+        ],
         "split": split,
-    }
-
-
-def _canonical_box(box: Box) -> dict[str, Any]:
-    return {
-        "cur_frame": box.cur_frame,
-        "cur_frame_path": box.cur_frame_path,
-        "bbox": list(box.bbox),
-        "box_labels": box.box_labels or NO_LABEL,
-        "celebrity": box.celebrity or box.if_celebrity or NO_LABEL,
-        "region_image_path": box.region_image_path,
-        "frame": None,
-        "region": None,
     }
 
 
@@ -125,15 +125,38 @@ def boxes_of_clusters(record: Record) -> list[list[int]]:
     ]
 
 
-def sentence_map(sentences: list[list[str]]) -> list[list[int]]:
-    """For each token the number of its utterance."""
-    return [[i] * len(sentence) for i, sentence in enumerate(sentences)]
+class Mention(NamedTuple):
+    """Tokens `start` to `end` (inclusive) of the dialogue, in the cluster with this number, counted from 0."""
+
+    start: int
+    end: int
+    cluster: int
 
 
-def subtoken_map(sentences: list[list[str]]) -> list[list[int]]:
-    """For each token its position in the flattened dialogue: every token is a word of its own."""
-    maps, start = [], 0
-    for sentence in sentences:
-        maps.append(list(range(start, start + len(sentence))))
-        start += len(sentence)
-    return maps
+def brackets(
+    clusters: Sequence[Sequence[Sequence[int]]], tokens: int
+) -> tuple[list[list[Mention]], list[list[Mention]]]:
+    """For each token the mentions that open before it, the longest first, and those that close behind it, the shortest
+    first; of equal ones, the cluster with the lower number is the outer one. Every drawing of a dialogue goes by it.
+
+    Args:
+        clusters: mentions `[start, end]`, token offsets over the whole dialogue, end inclusive.
+        tokens: how many the dialogue has.
+
+    Raises:
+        ValueError: a mention outside the dialogue.
+    """
+    opening: list[list[Mention]] = [[] for _ in range(tokens)]
+    closing: list[list[Mention]] = [[] for _ in range(tokens)]
+    for number, cluster in enumerate(clusters):
+        for start, end in cluster:
+            if not 0 <= start <= end < tokens:
+                raise UserError(
+                    f"cluster {number} has the mention [{start}, {end}], but the dialogue has {tokens} tokens"
+                )
+            opening[start].append(Mention(start, end, number))
+            closing[end].append(Mention(start, end, number))
+    return (
+        [sorted(mentions, key=lambda mention: (-mention.end, mention.cluster)) for mentions in opening],
+        [sorted(mentions, reverse=True) for mentions in closing],
+    )

@@ -13,9 +13,8 @@ from rich.text import Text
 
 from tiktalkcoref.files.errors import UserError
 
-from .brackets import Mention, brackets
 from .names import NO_LABELS
-from .records import boxes_of_clusters, mention_text, tokens_of
+from .records import Mention, boxes_of_clusters, brackets, mention_text, tokens_of
 
 # Twelve colours that read on dark and on light backgrounds; clusters beyond the twelfth start again, underlined.
 COLOURS = (
@@ -68,35 +67,21 @@ def colour_dialogue(
 
 def show_record(record: dict[str, Any]) -> RenderableType:
     """A whole record: where it stands in the corpus, its title, the coloured dialogue, its clusters and their boxes."""
-    heading = Text()
-    heading.append(record["doc_key"], style="bold")
-    heading.append(f"  {record['video_type']} · {record['split']}\n", style="dim")
+    heading = Text.assemble((record["doc_key"], "bold"), (f"  {record['video_type']} · {record['split']}\n", "dim"))
     if record["video_title"]:
-        heading.append(record["video_title"], style="italic")
-        heading.append("\n")
+        heading.append(f"{record['video_title']}\n", style="italic")
     speakers = [speaker[0] if speaker else "" for speaker in record["speaker_ids"]]
     dialogue = colour_dialogue(record["sentences"], record["clusters"], speakers)
 
-    linked = boxes_of_clusters(record)
-    names = {
-        box["box_labels"]: box["celebrity"]
-        for box in record["visual_annotations"]
-        if box["celebrity"] not in NO_LABELS and box["box_labels"] not in NO_LABELS
-    }
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("cluster", "mentions", "label", "boxes", "celebrity"):
-        table.add_column(column)
-    tokens = tokens_of(record)
+    boxes, linked, tokens = record["visual_annotations"], boxes_of_clusters(record), tokens_of(record)
+    names = {box["box_labels"]: box["celebrity"] for box in boxes if box["celebrity"] not in NO_LABELS}
+    table = Table("cluster", "mentions", "label", "boxes", "celebrity", box=None, pad_edge=False, header_style="dim")
     for number, (cluster, label) in enumerate(zip(record["clusters"], record["entity_labels"], strict=True)):
-        mentions = " · ".join(mention_text(tokens, mention) for mention in cluster)
-        boxed = "" if label in NO_LABELS else str(len(linked[number]))
-        cells = (str(number + 1), mentions, label, boxed, names.get(label, ""))
-        table.add_row(
-            *(Text(cell, style=cluster_style(number) if column < 2 else "") for column, cell in enumerate(cells))
-        )
+        style, mentions = cluster_style(number), " · ".join(mention_text(tokens, mention) for mention in cluster)
+        boxed, name = ("", "") if label in NO_LABELS else (str(len(linked[number])), names.get(label, ""))
+        table.add_row(Text(str(number + 1), style), Text(mentions, style), *map(Text, (label, boxed, name)))
     owned = set(chain.from_iterable(linked))
-    boxes = enumerate(record["visual_annotations"])
-    unlabelled = Counter(box["box_labels"] for number, box in boxes if number not in owned)
+    unlabelled = Counter(box["box_labels"] for number, box in enumerate(boxes) if number not in owned)
     parts: list[RenderableType] = [heading, dialogue, Text(), table]
     if unlabelled:
         listed = ", ".join(f"{label} ({count})" for label, count in sorted(unlabelled.items()))

@@ -3,12 +3,12 @@
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from rich import box
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -20,7 +20,12 @@ from .videos import check_videos_dir, find_video, video_seconds
 
 GROUPS = (*VIDEO_TYPES, "all")
 COLUMNS = ("dialogues", "minutes", "mentions", "clusters", "singletons", "boxes")
-FIGURE_FILES = ("statistics.json", "cluster_sizes.png", "mentions.png", "mention_lengths.png", "boxes.png")
+HISTOGRAMS = {  # file: what is drawn, and the names of its axes
+    "cluster_sizes.png": ("cluster_sizes", "mentions in a cluster", "clusters"),
+    "mentions.png": ("mentions_a_dialogue", "mentions in a dialogue", "dialogues"),
+    "mention_lengths.png": ("mention_lengths", "characters in a mention", "mentions"),
+    "boxes.png": ("boxes_a_dialogue", "boxes of clusters in a dialogue", "dialogues"),
+}
 
 # Upstream's README: its table, whose boxes agree neither with its own text (958) nor with a released file (881 that
 # belong to a cluster).
@@ -69,9 +74,9 @@ class Counts:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: numbers as they are, histograms by ascending value."""
-        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         return {
-            name: dict(sorted(value.items())) if isinstance(value, Counter) else value for name, value in values.items()
+            name: dict(sorted(value.items())) if isinstance(value, Counter) else value
+            for name, value in vars(self).items()
         }
 
 
@@ -100,77 +105,71 @@ def measure(records: Iterable[dict[str, Any]], videos_dir: Path | str | None = N
 def statistics_table(counts: dict[tuple[str, str], Counts]) -> Table:
     """What was measured, and under the rows of `celeb` and `all` what was published: yellow where the two differ."""
     table = Table(
-        header_style="dim", caption=_caption(counts), caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+        header_style="dim",
+        caption=_caption(counts["all", "all"]),
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
     )
     table.add_column("", no_wrap=True, min_width=12)
     for column in COLUMNS:
         table.add_column(column, justify="right")
     for group in GROUPS:
         whole = _figures(counts[group, "all"])
-        table.add_row(group, *map(_cell, whole.values()), style="bold")
+        table.add_row(group, *map(_cell, whole), style="bold")
         if group in PUBLISHED:
-            published = [
-                _cell(value, "" if value is None else "green" if value == whole[name] else "yellow")
-                for name, value in ((name, PUBLISHED[group].get(name)) for name in COLUMNS)
-            ]
-            table.add_row("  published", *published)
+            published = [PUBLISHED[group].get(name) for name in COLUMNS]
+            pairs = zip(published, whole, strict=True)
+            styles = ["" if value is None else "green" if value == measured else "yellow" for value, measured in pairs]
+            table.add_row("  published", *map(_cell, published, styles))
         for split in SPLITS:
-            table.add_row(f"  {split}", *map(_cell, _figures(counts[group, split]).values()))
+            table.add_row(f"  {split}", *map(_cell, _figures(counts[group, split])))
         table.add_section()
     return table
 
 
 def write_statistics(counts: dict[tuple[str, str], Counts], output_dir: Path | str) -> Path:
-    """Write `statistics.json` and the four histograms as PNG; returns the folder.
+    """Write `statistics.json` and four histograms as PNG (celeb and no_celeb stacked); returns the folder.
 
     Raises:
         FileExistsError: the folder holds other files than these.
     """
-    with atomic_folder(output_dir, owned=FIGURE_FILES) as folder:
+    with atomic_folder(output_dir, owned=["statistics.json", *HISTOGRAMS]) as folder:
         values = [{"group": group, "split": split, **part.to_dict()} for (group, split), part in counts.items()]
         (folder / "statistics.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-        draw(counts, folder)
+        for name, (values_of, xlabel, ylabel) in HISTOGRAMS.items():
+            celeb, no_celeb = (getattr(counts[video_type, "all"], values_of) for video_type in VIDEO_TYPES)
+            _draw_histogram(celeb, no_celeb, xlabel, ylabel, folder / name)
     return Path(output_dir)
 
 
-def draw(counts: dict[tuple[str, str], Counts], folder: Path) -> None:
-    """Four histograms over the whole corpus, celeb and no_celeb stacked: `cluster_sizes.png`, ..."""
-    _histogram(counts, "cluster_sizes", "mentions in a cluster", "clusters", folder / "cluster_sizes.png")
-    _histogram(counts, "mentions_a_dialogue", "mentions in a dialogue", "dialogues", folder / "mentions.png")
-    _histogram(counts, "mention_lengths", "characters in a mention", "mentions", folder / "mention_lengths.png")
-    _histogram(counts, "boxes_a_dialogue", "boxes of clusters in a dialogue", "dialogues", folder / "boxes.png")
-
-
-def _figures(part: Counts) -> dict[str, float | None]:
+def _figures(part: Counts) -> list[float | None]:
     minutes = None if part.seconds is None else round(part.seconds / 60, 2)
-    return {name: minutes if name == "minutes" else getattr(part, name) for name in COLUMNS}
+    return [minutes if name == "minutes" else getattr(part, name) for name in COLUMNS]
 
 
 def _cell(value: float | None, style: str = "") -> Text:
     return Text("–" if value is None else f"{value:,}", style=style)
 
 
-def _caption(counts: dict[tuple[str, str], Counts]) -> str:
-    whole = counts["all", "all"]
-    notes = ["Boxes: those whose label a cluster bears"]
-    if whole.boxes_of_no_cluster:
-        notes[0] += f" ({whole.boxes_of_no_cluster:,} more belong to no cluster)"
-    notes[0] += "; published: the table of upstream's README, whose text says 958."
+def _caption(whole: Counts) -> str:
+    more = f" ({whole.boxes_of_no_cluster:,} more belong to no cluster)" if whole.boxes_of_no_cluster else ""
+    note = f"Boxes: those whose label a cluster bears{more}; published: the table of upstream's README"
+    note += ", whose text says 958."
     if whole.seconds is None:
-        notes.append("Minutes: no videos at hand (--videos-dir).")
-    elif whole.videos < whole.dialogues:
-        notes.append(f"Minutes: of the {whole.videos:,} videos found for {whole.dialogues:,} dialogues.")
-    return " ".join(notes)
+        return f"{note} Minutes: no videos at hand (--videos-dir)."
+    if whole.videos < whole.dialogues:
+        return f"{note} Minutes: of the {whole.videos:,} videos found for {whole.dialogues:,} dialogues."
+    return note
 
 
-def _histogram(counts: dict[tuple[str, str], Counts], name: str, xlabel: str, ylabel: str, path: Path) -> None:
+def _draw_histogram(celeb: Counter[int], no_celeb: Counter[int], xlabel: str, ylabel: str, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    celeb, no_celeb = (getattr(counts[group, "all"], name) for group in ("celeb", "no_celeb"))
-    values = sorted(celeb | no_celeb)
-    axis = list(range(values[0], values[-1] + 1)) if values else [0]
+    total = celeb + no_celeb
+    axis = range(min(total), max(total) + 1) if total else range(1)
     figure = Figure(figsize=(6, 3.6), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)  # no display, no global state
     axes = figure.add_subplot()
@@ -178,9 +177,8 @@ def _histogram(counts: dict[tuple[str, str], Counts], name: str, xlabel: str, yl
     axes.bar(axis, below, color="#c44e52", label="celeb")
     axes.bar(axis, [no_celeb[value] for value in axis], bottom=below, color="#4c72b0", label="no_celeb")
     if len(axis) <= 32:  # rare values have bars too low to see
-        for value in values:
-            total = celeb[value] + no_celeb[value]
-            axes.annotate(f"{total:,}", (value, total), ha="center", va="bottom", fontsize=6, color="#444444")
+        for value, count in total.items():
+            axes.annotate(f"{count:,}", (value, count), ha="center", va="bottom", fontsize=6, color="#444444")
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)

@@ -15,27 +15,28 @@ _STYLES = {"error": "bold red", "warning": "yellow"}
 
 def problem_tables(problems: Sequence[Problem]) -> RenderableType:
     """A table for each file, one row a problem: line, severity, doc_key, field, what was found and expected."""
-    tables = []
-    for file in dict.fromkeys(problem.file for problem in problems):
-        table = Table(title=Text(file), title_justify="left", title_style="bold", header_style="dim", box=box.SIMPLE)
-        table.add_column("line", justify="right", no_wrap=True)
-        table.add_column("", no_wrap=True)
-        table.add_column("doc_key", overflow="fold", min_width=19)
-        table.add_column("field", overflow="fold", min_width=10)
-        table.add_column("what", overflow="fold", ratio=1)
-        for problem in (problem for problem in problems if problem.file == file):
-            line, severity = Text(str(problem.line or "")), Text(problem.severity, style=_STYLES[problem.severity])
-            table.add_row(line, severity, *map(Text, (problem.doc_key or "", problem.field or "", problem.message)))
-        tables.append(table)
-    return Group(*tables)
+    tables: dict[str, Table] = {}
+    for problem in problems:
+        if problem.file not in tables:
+            table = tables[problem.file] = Table(
+                title=Text(problem.file), title_justify="left", title_style="bold", header_style="dim", box=box.SIMPLE
+            )
+            table.add_column("line", justify="right", no_wrap=True)
+            table.add_column("", no_wrap=True)
+            table.add_column("doc_key", overflow="fold", min_width=19)
+            table.add_column("field", overflow="fold", min_width=10)
+            table.add_column("what", overflow="fold", ratio=1)
+        line, severity = Text(str(problem.line or "")), Text(problem.severity, style=_STYLES[problem.severity])
+        texts = map(Text, (problem.doc_key or "", problem.field or "", problem.message))
+        tables[problem.file].add_row(line, severity, *texts)
+    return Group(*tables.values())
 
 
 def problem_line(problem: Problem) -> str:
     """`file:line: severity: doc_key: field: message`, as compilers print it; parts that are not known are left out."""
     where = f"{problem.file}:{problem.line}" if problem.line else problem.file
-    return ": ".join(
-        part for part in (where, problem.severity, problem.doc_key, problem.field, problem.message) if part
-    )
+    parts = (where, problem.severity, problem.doc_key, problem.field, problem.message)
+    return ": ".join(part for part in parts if part)
 
 
 def summary(problems: Sequence[Problem]) -> str:

@@ -52,16 +52,12 @@ def video_seconds(path: Path | str | None) -> float | None:
 
     try:
         with av.open(str(Path(path).resolve()), options=OPTIONS, metadata_errors="replace") as container:
-            return _packet_seconds(container) if container.streams.video else None
+            if not container.streams.video:
+                return None
+            stream: Any = container.streams.video[0]
+            packets = (packet for packet in container.demux(stream) if packet.pts is not None)
+            times = [(packet.pts, packet.pts + (packet.duration or 0)) for packet in packets]
+            first, end = min(times, default=(0, 0))[0], max((end for _, end in times), default=0)
+            return float((end - first) * stream.time_base) if times else None
     except (OSError, av.FFmpegError):
         return None
-
-
-def _packet_seconds(container: Any) -> float | None:
-    stream = container.streams.video[0]
-    first, end = None, 0
-    for packet in container.demux(stream):
-        if packet.pts is not None:
-            first = packet.pts if first is None else min(first, packet.pts)
-            end = max(end, packet.pts + (packet.duration or 0))
-    return None if first is None else float((end - first) * stream.time_base)

@@ -48,7 +48,7 @@ def build() -> Any:
             references = gradio.Textbox(json.dumps(EXAMPLE[1], indent=1), label="References (JSON)", lines=12)
         keep_singletons = gradio.Checkbox(True, label="Keep singletons")
         button = gradio.Button("Score", variant="primary")
-        problem = gradio.Markdown()
+        problem = gradio.Textbox(label="What is wrong with the input")  # it may hold what was written: never as HTML
         scores = gradio.Code(language="json", label="Scores")
         button.click(
             lambda *values: compute(metric, *values), [predictions, references, keep_singletons], [scores, problem]

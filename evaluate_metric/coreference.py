@@ -19,7 +19,6 @@ Notation: k and r are the sizes of a gold and of a predicted cluster, n the size
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,26 +71,28 @@ def count(partitions: Partitions) -> np.ndarray:
     cells, n = np.unique(p.gold[shared] * width + p.predicted[shared], return_counts=True)
     row, column = cells // width, cells % width
     k, r = sizes[0][row], sizes[1][column]
-    document = p.gold_document[row]
 
     def per_cell(values: np.ndarray) -> np.ndarray:
-        return np.bincount(document, values, documents)
+        return np.bincount(p.gold_document[row], values, documents)
 
     def per_cluster(values: Pair) -> Pair:
-        return (
-            np.bincount(p.gold_document, values[0], documents),
-            np.bincount(p.predicted_document, values[1], documents),
-        )
+        owners = p.gold_document, p.predicted_document
+        return np.bincount(owners[0], values[0], documents), np.bincount(owners[1], values[1], documents)
 
     # A cluster of size 0 was dropped (or holds regions alone): it has no links and is not counted.
     present = per_cluster((sizes[0] > 0, sizes[1] > 0))
     mentions = per_cluster(sizes)
     links = per_cluster((sizes[0] - (sizes[0] > 0), sizes[1] - (sizes[1] > 0)))
-    found = per_cell(n)
-    common_links = per_cell(n - 1)
+    found, common_links = per_cell(n), per_cell(n - 1)
     entities, aligned = _align(row, column, (2 * n / (k + r), n.astype(float)), len(sizes[0]), len(sizes[1]))
     ceaf_e, ceaf_m = (np.bincount(p.gold_document[entities], values, documents) for values in aligned)
-    pairs = _blanc_counts(n, row, column, sizes, per_cell, per_cluster, found, mentions)
+    # BLANC's coreference links, and the others: of the mentions that both sides have, common other links are
+    # all - linked in gold - linked in prediction + linked in both.
+    linked = per_cluster((_pairs(sizes[0]), _pairs(sizes[1])))
+    both = per_cell(_pairs(n))
+    kept = np.bincount(row, n, len(sizes[0])), np.bincount(column, n, len(sizes[1]))
+    kept_links = per_cluster((_pairs(kept[0]), _pairs(kept[1])))
+    other_common = _pairs(found) - kept_links[0] - kept_links[1] + both
     return np.stack(
         [
             *(common_links, links[0], common_links, links[1]),
@@ -100,7 +101,8 @@ def count(partitions: Partitions) -> np.ndarray:
             *(ceaf_m, mentions[0], ceaf_m, mentions[1]),
             *(per_cell(_resolved(n, k, r)), mentions[0], per_cell(_resolved(n, r, k)), mentions[1]),
             *(found, mentions[0], found, mentions[1]),
-            *pairs,
+            *(both, *linked),
+            *(other_common, _pairs(mentions[0]) - linked[0], _pairs(mentions[1]) - linked[1]),
         ],
         axis=1,
     )
@@ -117,7 +119,7 @@ def scores(totals: np.ndarray, prefix: str = "") -> dict[str, np.ndarray]:
         recall_num, recall_den, precision_num, precision_den = np.moveaxis(totals[..., 4 * i : 4 * i + 4], -1, 0)
         recall, precision = ratio(recall_num, recall_den), ratio(precision_num, precision_den)
         result |= _named(f"{prefix}{metric}", recall, precision, harmonic(recall, precision))
-    result |= _named(f"{prefix}blanc", *_blanc(*np.moveaxis(totals[..., 4 * len(RATIO_METRICS) :], -1, 0)))
+    result |= _named(f"{prefix}blanc", *_blanc(totals[..., 4 * len(RATIO_METRICS) :]))
     parts = [result[f"{prefix}{metric}_f1"] for metric in ("muc", "b_cubed", "ceaf_e")]
     result[f"{prefix}conll_f1"] = np.mean(parts, axis=0)
     return result
@@ -151,60 +153,20 @@ def _resolved(n: np.ndarray, own: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.where(own > 1, n * (n - 1) / np.maximum(own - 1, 1), other == 1)
 
 
-def _blanc_counts(
-    n: np.ndarray,
-    row: np.ndarray,
-    column: np.ndarray,
-    sizes: Pair,
-    per_cell: Callable[[np.ndarray], np.ndarray],
-    per_cluster: Callable[[Pair], Pair],
-    found: np.ndarray,
-    mentions: Pair,
-) -> list[np.ndarray]:
-    """BLANC: coreference links, then the other links; each common, in the gold, in the prediction, per document.
-
-    Links among the mentions that both sides have: common other links = all - linked in gold - linked in prediction
-    + linked in both.
-    """
-    coreference = per_cluster((_pairs(sizes[0]), _pairs(sizes[1])))
-    both = per_cell(_pairs(n))
-    kept = np.bincount(row, n, len(sizes[0])), np.bincount(column, n, len(sizes[1]))
-    kept_links = per_cluster((_pairs(kept[0]), _pairs(kept[1])))
-    return [
-        *(both, *coreference),
-        *(
-            _pairs(found) - kept_links[0] - kept_links[1] + both,
-            *(_pairs(mentions[i]) - coreference[i] for i in (0, 1)),
-        ),
-    ]
-
-
 def _pairs(count: np.ndarray) -> np.ndarray:
     return count * (count - 1) / 2
 
 
-def _blanc(
-    common: np.ndarray,
-    gold: np.ndarray,
-    predicted: np.ndarray,
-    other_common: np.ndarray,
-    other_gold: np.ndarray,
-    other_predicted: np.ndarray,
-) -> tuple[np.ndarray, ...]:
-    """BLANC recall, precision and F1: the mean of coreference links and other links.
+def _blanc(totals: np.ndarray) -> tuple[np.ndarray, ...]:
+    """BLANC recall, precision and F1 from its columns [..., 6]: the mean of coreference links and other links.
 
     A gold without links of one kind is scored by the other kind alone; a gold without any link scores 0.
     """
+    common, gold, predicted = np.moveaxis(totals.reshape(*totals.shape[:-1], 2, 3), -1, 0)  # each [..., kind of link]
     recall, precision = ratio(common, gold), ratio(common, predicted)
-    other_recall, other_precision = ratio(other_common, other_gold), ratio(other_common, other_predicted)
-    pairs = (
-        (recall, other_recall),
-        (precision, other_precision),
-        (harmonic(recall, precision), harmonic(other_recall, other_precision)),
-    )
-    has, has_other = gold > 0, other_gold > 0
-    kinds = np.maximum(has.astype(int) + has_other, 1)
-    return tuple((np.where(has, one, 0) + np.where(has_other, other, 0)) / kinds for one, other in pairs)
+    has = gold > 0
+    kinds = np.maximum(has.sum(axis=-1), 1)
+    return tuple(np.where(has, v, 0).sum(axis=-1) / kinds for v in (recall, precision, harmonic(recall, precision)))
 
 
 def _align(

@@ -1,7 +1,8 @@
 """CoNLL, linking and multimodal coreference scores as an `evaluate` metric; see README.md beside this file."""
 
+import inspect
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import datasets
@@ -26,27 +27,12 @@ linking a cluster to a region, beside what chance gives; the CoNLL average over 
 intervals.
 """
 
-_KWARGS_DESCRIPTION = """
-Args:
-    predictions: one dict a document. `clusters`: list of clusters, each a list of [start, end] token offsets, end
-        inclusive. Optional, one entry a gold cluster: `rankings` (region numbers, best first), `scores` (parallel to
-        the rankings), or `region_scores` (one number a region) instead of both; `links` (region, -1 for none).
-        Optional, one entry a predicted cluster: `boxes` (list of {"frame", "bbox": [x1, y1, x2, y2]}).
-    references: one dict a document: `clusters`; optional, one entry a cluster: `links`, `kinds`, `boxes`; `regions`
-        (how many the document has). Rows of the dataset are taken as they are.
-    keep_singletons: False drops clusters of one mention on both sides.
-    ks: cut-offs of recall@k.
-    iou_threshold: least overlap of matched regions.
-    n_resamples: bootstrap resamples over documents for `<key>_low` and `<key>_high`; 0 for none.
-    confidence_level: of these intervals.
-    seed: of the resampling.
-Returns:
-    Flat keys, fractions in [0, 1]: `<metric>_precision`, `_recall`, `_f1` for muc, b_cubed, ceaf_e, ceaf_m, lea, blanc,
-    mention; `conll_f1`; `linking_*` and `multimodal_*` where there is something to score.
+_KWARGS_DESCRIPTION = f"""{inspect.cleandoc(score.__doc__ or "")}
+
 Examples:
     >>> metric = evaluate.load("evaluate_metric")
-    >>> references = [{"clusters": [[[0, 3], [7, 7]], [[9, 10]]], "links": [1, -1]}]
-    >>> predictions = [{"clusters": [[[0, 3], [7, 7]], [[9, 9]]], "rankings": [[1, 0], []]}]
+    >>> references = [{{"clusters": [[[0, 3], [7, 7]], [[9, 10]]], "links": [1, -1]}}]
+    >>> predictions = [{{"clusters": [[[0, 3], [7, 7]], [[9, 9]]], "rankings": [[1, 0], []]}}]
     >>> scores = metric.compute(predictions=predictions, references=references)
     >>> round(scores["conll_f1"], 4), scores["linking_recall_at_1"], scores["linking_chance_at_1"]
     (0.7222, 1.0, 0.5)
@@ -93,29 +79,10 @@ class MultimodalCoreference(evaluate.Metric):
         """Add one document."""
         self.add_batch(predictions=[prediction], references=[reference], **kwargs)
 
-    def _compute(
-        self,
-        predictions: Iterable[str],
-        references: Iterable[str],
-        keep_singletons: bool = True,
-        ks: Sequence[int] = (1, 2, 3),
-        iou_threshold: float = 0.5,
-        n_resamples: int = 0,
-        confidence_level: float = 0.95,
-        seed: int = 0,
-    ) -> dict[str, float]:
-        return dict(
-            score(
-                [json.loads(document) for document in predictions],
-                [json.loads(document) for document in references],
-                keep_singletons=keep_singletons,
-                ks=ks,
-                iou_threshold=iou_threshold,
-                n_resamples=n_resamples,
-                confidence_level=confidence_level,
-                seed=seed,
-            )
-        )
+    def _compute(self, predictions: Iterable[str], references: Iterable[str], **options: Any) -> dict[str, float]:
+        """The options are those of `score`, which refuses others."""
+        documents = ([json.loads(document) for document in side] for side in (predictions, references))
+        return dict(score(*documents, **options))
 
 
 _KEPT_OF_ROWS = ("doc_key", "entity_labels", "entity_label")

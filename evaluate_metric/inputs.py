@@ -24,7 +24,7 @@ ROW_KEYS = frozenset({
 })
 # fmt: on
 PREDICTION_KEYS = ROW_KEYS | {"clusters", "rankings", "scores", "region_scores", "links", "boxes"}
-REFERENCE_KEYS = ROW_KEYS | {"clusters", "links", "kinds", "regions", "boxes"}
+REFERENCE_KEYS = ROW_KEYS | {"clusters", "links", "kinds", "regions", "candidates", "boxes"}
 NO_COUNTERPART = ("none", "", None)
 
 
@@ -60,28 +60,8 @@ class Side:
 
 def read_sides(predictions: Iterable[dict], references: Iterable[dict], first: int = 0) -> tuple[Side, Side]:
     """Both sides as lists of dicts with known keys, of one length, not empty. Raises ValueError otherwise."""
-    sides = []
-    for name, documents, keys in (
-        ("predictions", predictions, PREDICTION_KEYS),
-        ("references", references, REFERENCE_KEYS),
-    ):
-        if isinstance(documents, (str, bytes, dict)) or not isinstance(documents, Iterable):
-            raise ValueError(f"{name}: found {type(documents).__name__}, expected a list with one dict a document")
-        side = Side(name, list(documents), first)
-        for i, document in enumerate(side.documents):
-            if not isinstance(document, dict):
-                raise ValueError(
-                    f"{name}, document {first + i}: found {type(document).__name__}, expected a dict with 'clusters'"
-                )
-            if not document.keys() <= keys:
-                unknown = next(key for key in document if key not in keys)
-                near = get_close_matches(str(unknown), keys, 1)
-                hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(keys - ROW_KEYS))}"
-                side.refuse(i, None, f"unknown key {unknown!r}; {hint}")
-            if document.get("clusters") is None:
-                side.refuse(i, None, "'clusters' is missing; expected a list of clusters, each a list of [start, end]")
-        sides.append(side)
-    predicted, gold = sides
+    predicted = _read_side("predictions", predictions, PREDICTION_KEYS, first)
+    gold = _read_side("references", references, REFERENCE_KEYS, first)
     if len(predicted.documents) != len(gold.documents):
         raise ValueError(
             f"{len(predicted.documents)} predictions and {len(gold.documents)} references: expected one of each for "
@@ -89,13 +69,30 @@ def read_sides(predictions: Iterable[dict], references: Iterable[dict], first: i
         )
     if not gold.documents:
         raise ValueError("predictions and references are empty: there is nothing to score; give at least one document")
-    for i, (one, other) in enumerate(zip(predicted.documents, gold.documents, strict=True)):
-        key, gold_key = one.get("doc_key"), other.get("doc_key")
-        if key is not None and gold_key is not None and key != gold_key:
-            predicted.refuse(
-                i, None, f"the reference in the same place has doc_key {gold_key!r}; give both in one order"
-            )
+    for i, documents in enumerate(zip(predicted.documents, gold.documents, strict=True)):
+        key, gold_key = (document.get("doc_key") for document in documents)
+        if None not in (key, gold_key) and key != gold_key:
+            problem = f"the reference in the same place has doc_key {gold_key!r}; give both in one order"
+            predicted.refuse(i, None, problem)
     return predicted, gold
+
+
+def _read_side(name: str, documents: Iterable[dict], keys: frozenset[str], first: int) -> Side:
+    if isinstance(documents, (str, bytes, dict)) or not isinstance(documents, Iterable):
+        raise ValueError(f"{name}: found {type(documents).__name__}, expected a list with one dict a document")
+    side = Side(name, list(documents), first)
+    for i, document in enumerate(side.documents):
+        if not isinstance(document, dict):
+            found = f"found {type(document).__name__}, expected a dict with 'clusters'"
+            raise ValueError(f"{name}, document {first + i}: {found}")
+        if not document.keys() <= keys:
+            unknown = next(key for key in document if key not in keys)
+            near = get_close_matches(str(unknown), keys, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(keys - ROW_KEYS))}"
+            side.refuse(i, None, f"unknown key {unknown!r}; {hint}")
+        if document.get("clusters") is None:
+            side.refuse(i, None, "'clusters' is missing; expected a list of clusters, each a list of [start, end]")
+    return side
 
 
 def read_partitions(predicted: Side, gold: Side) -> Partitions:
@@ -121,14 +118,12 @@ def cluster_number(documents: np.ndarray, cluster: int) -> int:
 
 def _flatten(side: Side) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mentions [M, 2], their cluster [M] over all documents, and the clusters' document [C]."""
+    per_document = [document["clusters"] for document in side.documents]
     try:
-        per_document = [document["clusters"] for document in side.documents]
         clusters = list(chain.from_iterable(per_document))
-        sizes = np.fromiter(map(len, clusters), np.int64, len(clusters))
         mentions = list(chain.from_iterable(clusters))
         spans = np.array(mentions) if mentions else np.zeros((0, 2), dtype=np.int64)
-        counts = np.fromiter(map(len, per_document), np.int64, len(per_document))
-        well_formed = spans.shape == (len(mentions), 2) and spans.dtype.kind == "i" and sizes.all()
+        well_formed = spans.shape == (len(mentions), 2) and spans.dtype.kind == "i" and all(map(len, clusters))
         # numpy takes True for 1 among integers
         well_formed = well_formed and not {bool, np.bool_} & set(map(type, chain.from_iterable(mentions)))
         well_formed = well_formed and (spans[:, 0] >= 0).all() and (spans[:, 1] >= spans[:, 0]).all()
@@ -136,44 +131,36 @@ def _flatten(side: Side) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         well_formed = False
     if not well_formed:
         _explain_clusters(side)
-        per_document = [document["clusters"] for document in side.documents]
-        clusters = list(chain.from_iterable(per_document))
-        counts, sizes = np.array([len(c) for c in per_document]), np.array([len(c) for c in clusters], dtype=np.int64)
-        spans = np.array([list(map(int, m)) for c in clusters for m in c], dtype=np.int64).reshape(-1, 2)
+        spans = np.array([list(map(int, mention)) for cluster in clusters for mention in cluster], dtype=np.int64)
+    counts, sizes = (np.fromiter(map(len, rows), np.int64, len(rows)) for rows in (per_document, clusters))
     documents = np.repeat(np.arange(len(per_document)), counts)
-    return spans, np.repeat(np.arange(len(clusters)), sizes), documents
+    return spans.reshape(-1, 2), np.repeat(np.arange(len(clusters)), sizes), documents
 
 
 def _explain_clusters(side: Side) -> None:
     """Find what is wrong with the clusters; returns when nothing is (a cluster that holds regions alone)."""
     for i, document in enumerate(side.documents):
-        clusters = document["clusters"]
+        clusters, boxes = document["clusters"], document.get("boxes") or []
         if not is_list(clusters):
             side.refuse(i, None, f"'clusters' is {show(clusters)}, expected a list of clusters")
-        boxes = document.get("boxes") or []
         for j, cluster in enumerate(clusters):
             if not is_list(cluster):
                 side.refuse(i, j, f"found {show(cluster)}, expected a list of [start, end] spans")
             if not len(cluster) and not (j < len(boxes) and boxes[j]):
                 side.refuse(i, j, "it is empty, expected at least one mention; leave the cluster out")
-            for mention in cluster:
-                _check_span(side, i, j, mention)
+            for span in cluster:
+                if problem := _problem_of_span(span):
+                    side.refuse(i, j, f"span {show(span)} {problem}")
 
 
-def _check_span(side: Side, document: int, cluster: int, span: Any) -> None:
+def _problem_of_span(span: Any) -> str:
     if not is_list(span) or len(span) != 2 or not all(is_integer(value) for value in span):
-        side.refuse(
-            document, cluster, f"span {show(span)} is not two integers [start, end] (token offsets, end inclusive)"
-        )
-    start, end = span
-    if start < 0:
-        side.refuse(document, cluster, f"span {show(span)} is negative; token offsets count from 0")
-    if end < start:
-        side.refuse(
-            document, cluster, f"span {show(span)} ends before it starts; the end is inclusive, so end >= start"
-        )
-    if end > np.iinfo(np.int64).max:
-        side.refuse(document, cluster, f"span {show(span)} is too large for a token offset")
+        return "is not two integers [start, end] (token offsets, end inclusive)"
+    if span[0] < 0:
+        return "is negative; token offsets count from 0"
+    if span[1] < span[0]:
+        return "ends before it starts; the end is inclusive, so end >= start"
+    return "is too large for a token offset" if span[1] > np.iinfo(np.int64).max else ""
 
 
 def _intern(documents: np.ndarray, spans: np.ndarray) -> tuple[np.ndarray, int]:

@@ -83,11 +83,10 @@ def intersection_over_union(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _boxes_of_rows(gold: Side) -> list:
     """Boxes of dataset rows: those annotations whose label is the cluster's."""
+    missing = "'boxes' is missing, and the predictions have boxes; give a list of boxes a cluster"
     result = []
     for i in range(len(gold.documents)):
-        labels, annotations = read_labels(
-            gold, i, "'boxes' is missing, and the predictions have boxes; give a list of boxes a cluster"
-        )
+        labels, annotations = read_labels(gold, i, missing)
         result.append(
             [[a for a in annotations if label not in NO_COUNTERPART and a["box_labels"] == label] for label in labels]
         )
@@ -106,13 +105,12 @@ def _flatten(side: Side, rows: list) -> Boxes:
         for j, cluster in enumerate(row):
             if not is_list(cluster):
                 side.refuse(i, j, f"boxes {show(cluster)} are not a list of {{'frame', 'bbox'}}")
-            seen_here = set()
             for box in cluster:
-                frame, corners = _check_box(side, i, j, box)
-                other = seen.setdefault((frame, corners), j)
-                if other != j or (frame, corners) in seen_here:
-                    side.refuse(i, j, f"box {list(corners)} of frame {frame} is also in cluster {other}; give it once")
-                seen_here.add((frame, corners))
+                frame, corners = place = _check_box(side, i, j, box)
+                if place in seen:
+                    problem = f"is also in cluster {seen[place]}; give it once"
+                    side.refuse(i, j, f"box {list(corners)} of frame {frame} {problem}")
+                seen[place] = j
                 boxes.append(corners)
                 groups.append((i, frame))
                 clusters.append(first + j)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -51,7 +51,8 @@ def score(
       [[{"frame", "bbox": [x1, y1, x2, y2]}, ...], ...].
 
     A reference is a dict with `clusters`, and one entry a cluster: `links` [region or -1, ...], `kinds` ["name",
-    "pronoun", "noun", ...], `boxes`; and `regions`, how many the document has. A dataset row is a reference as it is.
+    "pronoun", "noun", ...], `boxes`; and `regions`, how many the document has, of which the first `candidates` (all,
+    without it) could be chosen. A dataset row is a reference as it is.
 
     Args:
         keep_singletons: whether clusters of one mention count; False drops them on both sides.
@@ -70,12 +71,11 @@ def score(
         ValueError: bad input, named by document and cluster.
     """
     _check_resampling(n_resamples, confidence_level, seed)
-    statistics = collect(predictions, references, keep_singletons=keep_singletons, ks=ks, iou_threshold=iou_threshold)
     result = Scores()
-    result.statistics = statistics
-    for part in statistics:
+    result.statistics = collect(predictions, references, keep_singletons, ks, iou_threshold)
+    for part in result.statistics:
         result |= _values(part)
-    for part in statistics if n_resamples else ():
+    for part in result.statistics if n_resamples else ():
         for key, values in part.scores(bootstrap(part.counts, n_resamples, seed)).items():
             if not _is_count(key):
                 result[f"{key}_low"], result[f"{key}_high"] = _interval(values, confidence_level)
@@ -85,13 +85,16 @@ def score(
 def collect(
     predictions: Iterable[dict],
     references: Iterable[dict],
-    *,
     keep_singletons: bool = True,
     ks: Sequence[int] = (1, 2, 3),
     iou_threshold: float = 0.5,
 ) -> tuple[Statistics, ...]:
     """The per-document counts of every score; arguments as for `score`."""
-    ks = _check_ks(ks)
+    if not isinstance(ks, Iterable):
+        raise ValueError(f"ks is {ks!r}, expected a list of different positive integers, such as [1, 2, 3]")
+    ks = tuple(ks)
+    if not ks or not all(is_integer(k) and k > 0 for k in ks) or len(set(ks)) < len(ks):
+        raise ValueError(f"ks is {list(ks)}, expected different positive integers")
     if not isinstance(keep_singletons, (bool, np.bool_)):
         raise ValueError(f"keep_singletons is {keep_singletons!r}, expected True or False")
     if not is_number(iou_threshold) or not 0 < iou_threshold <= 1:
@@ -140,8 +143,7 @@ def compare(
     _check_resampling(n_resamples, confidence_level, seed, least=1)
     if references is not None:
         references = list(references)
-        options: dict[str, Any] = {"keep_singletons": keep_singletons, "ks": ks, "iou_threshold": iou_threshold}
-        statistics = [collect(predictions, references, **options) for predictions in (a, b)]
+        statistics = [collect(predictions, references, keep_singletons, ks, iou_threshold) for predictions in (a, b)]
     else:
         statistics = [getattr(result, "statistics", ()) for result in (a, b)]
         if not all(statistics):
@@ -201,15 +203,6 @@ def _interval(values: np.ndarray, confidence_level: float) -> tuple[float, float
 
 def _is_count(key: str) -> bool:
     return key.startswith("linking_") and key.endswith(("_n", "_mean_pool"))
-
-
-def _check_ks(ks: Sequence[int]) -> tuple[int, ...]:
-    if not isinstance(ks, Iterable):
-        raise ValueError(f"ks is {ks!r}, expected a list of different positive integers, such as [1, 2, 3]")
-    ks = tuple(ks)
-    if not ks or not all(is_integer(k) and k > 0 for k in ks) or len(set(ks)) < len(ks):
-        raise ValueError(f"ks is {list(ks)}, expected different positive integers")
-    return ks
 
 
 def _check_resampling(n_resamples: int, confidence_level: float, seed: int, least: int = 0) -> None:

@@ -2,13 +2,12 @@
 
 import random
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from tiktalkcoref.evaluate_metric import Scores
+from tiktalkcoref.evaluate_metric import score
 from tiktalkcoref.modeling.lexicon_tiktalkcoref import normalise
 
-from .dialogues import Dialogue, text_of, without_pictures
-from .predictions import Prediction, links_of, predict_dialogues, score_predictions
+from .dialogues import Dialogue, text_of
+from .predictions import Prediction, links_of, ranks_regions, score_predictions
 
 Clusters = list[list[list[int]]]
 COREFERENCE_SCORES = ("conll_f1", "muc_f1", "b_cubed_f1", "ceaf_e_f1", "mention_f1")
@@ -19,25 +18,20 @@ LINKING_SCORES = (
 )
 
 
-def score_baselines(
-    model: Any,
-    processor: Any,
-    dialogues: Sequence[Dialogue],
-    predictions: Sequence[Prediction],
-    *,
-    batch_size: int = 32,
-) -> dict[str, dict[str, float]]:
-    """Scores of each baseline, by name; rules stand on the gold mentions and on those that the model found."""
+def score_baselines(dialogues: Sequence[Dialogue], predictions: Sequence[Prediction]) -> dict[str, dict[str, float]]:
+    """Scores of each baseline, by name; rules stand on the gold mentions and on those that the model found.
+
+    Args:
+        predictions: made in full.
+    """
     rows: dict[str, dict[str, float]] = {}
     for source, spans in (("found mentions", _found(predictions)), ("gold mentions", _gold(dialogues))):
         for name, rule in RULES.items():
             clusters = [rule(dialogue, mentions) for dialogue, mentions in zip(dialogues, spans, strict=True)]
             rows[f"{name}, {source}"] = _coreference(clusters, dialogues)
-    learned = predict_dialogues(
-        model, processor, without_pictures(dialogues), batch_size=batch_size, gold_mentions=True
-    )
-    rows["learned clustering, gold mentions"] = _coreference([p["clusters"] for p in learned], dialogues)
-    if any(row for prediction in predictions for row in prediction["gold_region_scores"]):
+    learned = [prediction["gold_mention_clusters"] for prediction in predictions]
+    rows["learned clustering, gold mentions"] = _coreference(learned, dialogues)
+    if ranks_regions(predictions, dialogues):
         rows |= {name: _linking(dialogues, rank) for name, rank in LINKING_RULES.items()}
     return rows
 
@@ -81,8 +75,7 @@ def _gold(dialogues: Sequence[Dialogue]) -> list[list[list[int]]]:
 
 
 def _coreference(clusters: Sequence[Clusters], dialogues: Sequence[Dialogue]) -> dict[str, float]:
-    empty: dict[str, list] = {"gold_region_scores": [], "gold_regions": []}
-    scores = score_predictions([{"clusters": found, **empty} for found in clusters], dialogues)
+    scores = score([{"clusters": found} for found in clusters], [{"clusters": d["clusters"]} for d in dialogues])
     return {key: scores[key] for key in COREFERENCE_SCORES}
 
 
@@ -94,5 +87,5 @@ def _linking(dialogues: Sequence[Dialogue], rank: Callable[[random.Random, int],
         predictions.append(
             {"clusters": dialogue["clusters"], "gold_region_scores": rows, "gold_regions": links_of(dialogue)}
         )
-    scores: Scores = score_predictions(predictions, dialogues)
+    scores = score_predictions(predictions, dialogues)
     return {key: scores[key] for key in LINKING_SCORES}

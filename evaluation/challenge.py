@@ -10,6 +10,7 @@ import yaml
 from tiktalkcoref.evaluate_metric import score
 
 from .dialogues import Dialogue
+from .predictions import predict_dialogues
 
 SPEAKERS = ("A", "B")
 MARKS = re.compile(r"\[(\d)|\]")
@@ -51,6 +52,14 @@ def parse_marked(text: str) -> Dialogue:
         raise ValueError(f"a bracket is not closed in {text!r}")
     found = [sorted(clusters[person]) for person in sorted(clusters)]
     return {"sentences": sentences, "speakers": list(SPEAKERS[: len(sentences)]), "title": None, "clusters": found}
+
+
+def evaluate_challenge(model: Any, processor: Any, batch_size: int = 32) -> dict[str, dict[str, Any]]:
+    """What a model finds in the challenge set, scored by phenomenon: see `score_challenge`."""
+    dialogues = load_challenge()
+    texts = [{key: dialogue[key] for key in dialogue if key != "phenomenon"} for dialogue in dialogues]
+    found = predict_dialogues(model, processor, texts, batch_size=batch_size)
+    return score_challenge(dialogues, [prediction["clusters"] for prediction in found])
 
 
 def score_challenge(

@@ -23,7 +23,7 @@ from .folds import split_fold
 from .hub_names import without_waiting
 
 Dialogue = dict[str, Any]
-SAMPLE_DIALOGUES = 2000
+SAMPLE_DIALOGUES = 3000
 PICTURES = ("regions", "links", "region_identities")  # of a dialogue: what a model that only reads does without
 LABELS = ("clusters", "links", "region_identities")  # what a model is to find
 
@@ -212,30 +212,36 @@ def to_dialogue(row: dict[str, Any]) -> Dialogue:
     Raises:
         DatasetError: a picture that is none; names the dialogue.
     """
-    dialogue: Dialogue = {
+    dialogue = text_dialogue(row)
+    boxes = row.get("visual_annotations") or []
+    with _naming_pictures_of(dialogue):
+        regions = [_region(box) for box in boxes]
+    if regions and all(region is not None for region in regions):
+        dialogue["regions"] = regions
+        dialogue["region_identities"] = [celebrity(box) for box in boxes]
+        dialogue["links"] = [numbers[0] if numbers else -1 for numbers in boxes_of_clusters(row)]
+    return dialogue
+
+
+def text_dialogue(row: dict[str, Any]) -> Dialogue:
+    """The text of a dataset row and its clusters, as `to_dialogue` gives them."""
+    return {
         "doc_key": row.get("doc_key", ""),
         "sentences": row["sentences"],
         "speakers": [ids[0] if isinstance(ids, list) else ids for ids in row.get("speaker_ids") or []],
         "title": row.get("video_title") or None,
         "clusters": row["clusters"],
     }
-    boxes = row.get("visual_annotations") or []
-    with _naming_pictures_of(dialogue):
-        regions = [_region(box) for box in boxes]
-    if regions and all(region is not None for region in regions):
-        dialogue["regions"] = regions
-        dialogue["region_identities"] = [_celebrity(box) for box in boxes]
-        dialogue["links"] = [numbers[0] if numbers else -1 for numbers in boxes_of_clusters(row)]
-    return dialogue
 
 
 def frames_of(row: dict[str, Any]) -> list[tuple[Image.Image, list[tuple[int, list[int]]]]]:
-    """The frames of a row, each with the numbers of its regions and their boxes in pixels."""
+    """The frames of a row, each with the numbers of its regions and their boxes in pixels. Raises: DatasetError."""
     frames: dict[str, tuple[Image.Image, list[tuple[int, list[int]]]]] = {}
-    for number, box in enumerate(row.get("visual_annotations") or []):
-        picture = _picture(box.get("frame"))
-        if picture is not None:
-            frames.setdefault(box["cur_frame_path"], (picture, []))[1].append((number, list(box["bbox"])))
+    with _naming_pictures_of(row):
+        for number, box in enumerate(row.get("visual_annotations") or []):
+            picture = _picture(box.get("frame"))
+            if picture is not None:
+                frames.setdefault(box["cur_frame_path"], (picture, []))[1].append((number, list(box["bbox"])))
     return list(frames.values())
 
 
@@ -291,7 +297,7 @@ def _picture(value: Any) -> Image.Image | None:
 
 
 @contextlib.contextmanager
-def _naming_pictures_of(dialogue: Dialogue) -> Iterator[None]:
+def _naming_pictures_of(dialogue: dict[str, Any]) -> Iterator[None]:
     try:
         yield
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
@@ -300,6 +306,7 @@ def _naming_pictures_of(dialogue: Dialogue) -> Iterator[None]:
         ) from error
 
 
-def _celebrity(box: dict[str, Any]) -> str | None:
+def celebrity(box: dict[str, Any]) -> str | None:
+    """The name of the person in an annotated box; None: not known."""
     name = box.get("celebrity")
     return None if name in NO_LABELS else name

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from rich.console import Console
@@ -13,20 +13,25 @@ from transformers.utils import logging as transformers_logging
 
 from tiktalkcoref.evaluate_metric import Scores
 from tiktalkcoref.files.atomic import atomic_folder
+from tiktalkcoref.files.errors import UserError
 
 from .baselines import score_baselines
+from .challenge import evaluate_challenge
 from .dialogues import Dialogue, frames_of, load_rows, to_dialogue, without_pictures
+from .ensemble import load_ensemble
 from .environment import device_name, versions
 from .models import load_model
 from .output import check_replaceable
-from .pools import linking_settings, with_intervals
-from .predictions import Prediction, check_batch_size, predict_dialogues, score_predictions
+from .pools import ANNOTATED, TRACKED, linking_settings, with_intervals
+from .predictions import IN_FULL, check_batch_size, predict_dialogues, score_predictions
 from .report import Shown, render_report
 from .tables import interval_note, summary_tables
+from .tracked import track_candidates, tracker_recall
 
 SCORES, PREDICTIONS, REPORT = "scores.json", "predictions.jsonl", "report.html"
 OWNED = (SCORES, PREDICTIONS, REPORT)  # a folder that holds anything else is not replaced
 FORMAT = 1
+Candidates = Literal["annotated", "tracked"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class Resampling:
 
 
 def evaluate(
-    model: str | Path,
+    model: str | Path | Sequence[str | Path],
     dataset: str,
     output: Path | str,
     *,
@@ -49,34 +54,55 @@ def evaluate(
     batch_size: int = 32,
     resampling: Resampling | None = None,
     with_pictures: bool = True,
+    candidates: Candidates = "annotated",
+    weights: Path | None = None,
 ) -> dict[str, Any]:
     """Evaluate a model on one split and write `scores.json`, `predictions.jsonl` and `report.html` into `output`.
 
     Args:
-        model: folder or Hub id; `model/` of a training run.
+        model: folder or Hub id; `model/` of a training run. Several are an ensemble: their probabilities' mean.
         dataset: as for training (see `load_dialogues`).
         output: a new or empty folder, or one of an earlier evaluation, which is replaced.
         fold: evaluate on this fold of a cross-validation, like `2/5`.
         with_pictures: False reads the text alone.
+        candidates: what clusters are linked to: the annotated regions, or the persons that `tracking` finds in the
+            dialogue's video (or in its frames, where there is no video).
+        weights: folder with the weights of the tracker's networks; None: the Hub's.
 
     Returns:
         The content of `scores.json`.
 
     Raises:
-        ValueError: a model or dataset that cannot be had, an output with files of somebody else (told first).
+        ValueError: a model or dataset that cannot be had, an output with files of somebody else (told first), nothing
+            to track or nothing that sees where tracked candidates are asked for.
     """
     check_replaceable(Path(output), OWNED, SCORES, ("format", "scores", "linking_settings", "baselines"))
     check_batch_size(batch_size)
     transformers_logging.disable_progress_bar()
     rows = list(load_rows(dataset, config, split, fold))
-    dialogues = [to_dialogue(row) for row in rows]
-    network, processor = load_model(model)
-    if not with_pictures or network.config.vision_config is None:
-        dialogues = without_pictures(dialogues)
-    started = time.perf_counter()
-    predictions = predict_dialogues(network, processor, dialogues, batch_size=batch_size, description="predicting")
-    seconds = time.perf_counter() - started
+    if isinstance(model, str | Path):
+        (network, processor), name, summary = load_model(model), str(model), _training_summary(model)
+    else:
+        (network, processor), name, summary = load_ensemble(model), f"ensemble of {', '.join(map(str, model))}", None
     options = asdict(resampling or Resampling())
+    sees = with_pictures and network.config.vision_config is not None
+    entities: Sequence[Sequence[dict[str, Any]]] = [()] * len(rows)
+    about: dict[str, Any] = {"kind": ANNOTATED}
+    if candidates == "tracked":
+        if not sees:
+            raise UserError("candidates are to be tracked, but pictures are not looked at: leave out one of the two")
+        found = track_candidates(rows, weights)
+        dialogues, entities = [item.dialogue for item in found], [item.entities for item in found]
+        about = {"kind": TRACKED, **tracker_recall(found, **options)}
+    else:
+        dialogues = [to_dialogue(row) for row in rows]
+        if not sees:
+            dialogues = without_pictures(dialogues)
+    started = time.perf_counter()
+    predictions = predict_dialogues(
+        network, processor, dialogues, batch_size=batch_size, in_full=True, description="predicting"
+    )
+    seconds = time.perf_counter() - started
     result = {
         "format": FORMAT,
         "dataset": dataset,
@@ -85,13 +111,13 @@ def evaluate(
         "fold": fold,
         "dialogues": len(dialogues),
         **options,
+        "candidates": about if sees else None,
         "scores": _with_sizes(score_predictions(predictions, dialogues, **options), dialogues),
-        "linking_settings": linking_settings(
-            network, processor, dialogues, predictions, batch_size=batch_size, **options
-        ),
-        "baselines": score_baselines(network, processor, dialogues, predictions, batch_size=batch_size),
-        "model": {"path": str(model), "parameters": sum(p.numel() for p in network.parameters())},
-        "training": _training_summary(model),
+        "linking_settings": linking_settings(dialogues, predictions, about["kind"], **options),
+        "baselines": score_baselines(dialogues, predictions),
+        "challenge": evaluate_challenge(network, processor, batch_size),
+        "model": {"path": name, "parameters": sum(p.numel() for p in network.parameters())},
+        "training": summary,
         "environment": {
             "device": device_name(network.device),
             "threads": torch.get_num_threads(),
@@ -100,23 +126,32 @@ def evaluate(
         },
     }
     shown = [
-        Shown(dialogue, prediction, frames_of(row) if with_pictures else ())
-        for dialogue, prediction, row in zip(dialogues, predictions, rows, strict=True)
+        Shown(dialogue, prediction, frames_of(row) if with_pictures else (), persons)
+        for dialogue, prediction, row, persons in zip(dialogues, predictions, rows, entities, strict=True)
     ]
     with atomic_folder(Path(output), owned=OWNED) as folder:
         (folder / SCORES).write_text(json.dumps(result, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        _write_predictions(folder / PREDICTIONS, dialogues, predictions)
+        _write_predictions(folder / PREDICTIONS, shown, with_entities=candidates == "tracked")
         (folder / REPORT).write_text(render_report(result, shown), encoding="utf-8")
     return result
 
 
 def main(
-    model: str, dataset: str, output: Path, *, config: str, split: str, console: Console | None = None, **options: Any
+    model: str | Sequence[str],
+    dataset: str,
+    output: Path,
+    *,
+    config: str,
+    split: str,
+    console: Console | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
     """The command: evaluate, print the tables, say where the rest is."""
     console = console or Console(soft_wrap=True, highlight=False)
     result = evaluate(model, dataset, output, config=config, split=split, **options)
     console.print(f"{result['dialogues']} dialogues, {dataset} {config}/{split}; {interval_note(result)}")
+    if not isinstance(model, str):
+        console.print(result["model"]["path"])
     console.print(summary_tables(result))
     console.print(f"report: {Path(output) / REPORT}")
     return result
@@ -141,8 +176,11 @@ def _training_summary(model: str | Path) -> dict[str, Any] | None:
     return None
 
 
-def _write_predictions(path: Path, dialogues: Sequence[Dialogue], predictions: Sequence[Prediction]) -> None:
+def _write_predictions(path: Path, shown: Sequence[Shown], with_entities: bool) -> None:
     with path.open("w", encoding="utf-8") as file:
-        for dialogue, prediction in zip(dialogues, predictions, strict=True):
-            row = {"doc_key": dialogue["doc_key"], "sentences": dialogue["sentences"]} | prediction
+        for item in shown:
+            row = {key: item.dialogue[key] for key in ("doc_key", "sentences")}
+            row |= {key: value for key, value in item.prediction.items() if key not in IN_FULL}
+            if with_entities:
+                row["entities"] = [{key: e[key] for key in e if key != "crop"} for e in item.entities]
             file.write(json.dumps(row, ensure_ascii=False) + "\n")

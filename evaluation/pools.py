@@ -8,44 +8,44 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.optimize import linear_sum_assignment
 
 from tiktalkcoref.evaluate_metric import score
 
 from .dialogues import Dialogue
-from .predictions import Prediction, links_of, reference
+from .predictions import Prediction, links_of, ranks_regions, reference
 
+ANNOTATED, TRACKED = "annotated regions", "tracked entities"  # the kinds of candidates
 SAME_VIDEO = "gold clusters, annotated regions of the same video"
 FOUND_CLUSTERS = "found clusters, annotated regions of the same video"
 WHOLE_SPLIT = "gold clusters, all regions of the split"
+SETTINGS = {
+    ANNOTATED: (SAME_VIDEO, FOUND_CLUSTERS, WHOLE_SPLIT),
+    TRACKED: (
+        "gold clusters, tracked entities of the same video",
+        "found clusters, tracked entities of the same video",
+        "gold clusters, all tracked entities of the split",
+    ),
+}
 
 
 def linking_settings(
-    model: Any,
-    processor: Any,
-    dialogues: Sequence[Dialogue],
-    predictions: Sequence[Prediction],
-    *,
-    batch_size: int = 32,
-    **options: Any,
+    dialogues: Sequence[Dialogue], predictions: Sequence[Prediction], candidates: str = ANNOTATED, **options: Any
 ) -> list[dict[str, Any]]:
     """Each setting as {"name", "n", "mean_pool", "scores": {key: {"value", "low", "high"}}}; none without links.
 
     Args:
+        predictions: made in full.
+        candidates: what the regions of the dialogues are: `ANNOTATED` or `TRACKED`.
         options: of the metric (`n_resamples`, `confidence_level`, `seed`).
     """
-    gold_rows = [p["gold_region_scores"] for p in predictions]
-    if not any(row for rows in gold_rows for row in rows):
+    if not ranks_regions(predictions, dialogues):
         return []
+    gold_rows = [p["gold_region_scores"] for p in predictions]
     references = [reference(dialogue) for dialogue in dialogues]
     found_rows = [aligned_region_scores(d["clusters"], p) for d, p in zip(dialogues, predictions, strict=True)]
-    settings = [
-        _setting(SAME_VIDEO, gold_rows, references, options),
-        _setting(FOUND_CLUSTERS, found_rows, references, options),
-    ]
-    rows, pooled = retrieval(model, processor, dialogues, batch_size)
-    return [*settings, _setting(WHOLE_SPLIT, rows, pooled, options)]
+    asked = ((gold_rows, references), (found_rows, references), retrieval(dialogues, predictions))
+    return [_setting(name, *given, options) for name, given in zip(SETTINGS[candidates], asked, strict=True)]
 
 
 def aligned_region_scores(gold: Sequence[Sequence[Sequence[int]]], prediction: Prediction) -> list[list[float]]:
@@ -66,52 +66,45 @@ def aligned_region_scores(gold: Sequence[Sequence[Sequence[int]]], prediction: P
 
 
 def retrieval(
-    model: Any, processor: Any, dialogues: Sequence[Dialogue], batch_size: int
+    dialogues: Sequence[Dialogue], predictions: Sequence[Prediction]
 ) -> tuple[list[list[list[float]]], list[dict[str, Any]]]:
     """Similarities of each linked gold cluster to all regions of all dialogues, and the references for them.
 
     Each query has a pool of its own, so it is a document of its own: regions of other videos that show the same known
     person are neither right nor wrong, and left out.
+
+    Args:
+        predictions: made in full.
     """
-    pictured = [dialogue for dialogue in dialogues if dialogue.get("regions")]
-    regions, clusters = [], []
-    with torch.inference_mode():
-        for start in range(0, len(pictured), batch_size):
-            batch = processor(pictured[start : start + batch_size]).to(model.device)
-            regions.append(
-                torch.nn.functional.normalize(model.get_image_features(batch["pixel_values"]).float(), dim=-1)
-            )
-            gold = [dialogue["clusters"] for dialogue in pictured[start : start + batch_size]]
-            clusters.append(model.get_cluster_features(batch, gold))
-    similarity = (torch.cat(clusters) @ torch.cat(regions).T).cpu().numpy()
-    identities = [name for dialogue in pictured for name in dialogue["region_identities"]]
+    pictured = [pair for pair in zip(dialogues, predictions, strict=True) if pair[0].get("regions")]
+    regions = np.concatenate([prediction["region_features"] for _, prediction in pictured]) if pictured else None
+    identities = [name for d, _ in pictured for name in d["region_identities"][: len(d["regions"])]]
     rows, references = [], []
-    query = offset = 0
-    for dialogue in pictured:
-        for cluster, link in zip(dialogue["clusters"], links_of(dialogue), strict=True):
-            if link >= 0:
-                right = offset + link
-                kept = [
-                    region
-                    for region in range(len(identities))
-                    if region == right or identities[region] is None or identities[region] != identities[right]
-                ]
-                rows.append([similarity[query, kept].tolist()])
-                references.append({"clusters": [cluster], "links": [kept.index(right)], "regions": len(kept)})
-            query += 1
-        offset += len(dialogue["regions"])
+    offset = 0
+    for dialogue, prediction in zip(dialogues, predictions, strict=True):
+        own = len(dialogue.get("regions", ()))
+        for number, (cluster, link) in enumerate(zip(dialogue["clusters"], links_of(dialogue), strict=True)):
+            if link < 0:
+                continue
+            person, right = dialogue["region_identities"][link], offset + link if link < own else None
+            kept = [r for r, name in enumerate(identities) if r == right or name is None or name != person]
+            row = []
+            if regions is not None and right is not None:
+                row = (regions @ prediction["gold_features"][number])[kept].tolist()
+            rows.append([row])
+            place = len(kept) if right is None else kept.index(right)
+            pool = {"regions": len(kept) + (right is None), "candidates": len(kept)}
+            references.append({"clusters": [cluster], "links": [place], **pool})
+        offset += own
     return rows, references
 
 
 def _setting(
     name: str, rows: Sequence[list[list[float]]], references: Sequence[dict[str, Any]], options: dict[str, Any]
 ) -> dict[str, Any]:
-    systems = [
-        {"clusters": r["clusters"], "region_scores": row, "links": r["links"]}
-        for row, r in zip(rows, references, strict=True)
-    ]
+    systems = [{"clusters": r["clusters"], "region_scores": row} for row, r in zip(rows, references, strict=True)]
     scores = score(systems, [{k: v for k, v in r.items() if k != "kinds"} for r in references], **options)
-    # whether a region was chosen at all is scored elsewhere: here the gold answer to that was given
+    # whether a region was chosen at all is scored elsewhere
     kept = {key: value for key, value in scores.items() if key.startswith("linking_") and "visual" not in key}
     return {
         "name": name,

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
+from torch.nn import functional as F
 
 from tiktalkcoref.evaluate_metric import Scores, score
 from tiktalkcoref.files.errors import UserError
@@ -19,6 +21,7 @@ OF_ALL = re.compile(r"linking_((?:recall|chance)_at_\d+|mrr|mean_pool|n)")  # ov
 KINDS = ("name", "noun", "pronoun")  # of a cluster: of its most telling mention
 
 Prediction = dict[str, Any]
+IN_FULL = ("gold_mention_clusters", "gold_features", "region_features")  # its keys that stay in memory
 
 
 def evaluate_model(
@@ -38,14 +41,15 @@ def evaluate_model(
         those of `score_choices`.
     """
     predictions = predict_dialogues(model, processor, dialogues, batch_size=batch_size, accelerator=accelerator)
-    scores = score_predictions(predictions, dialogues)
-    scores.update(score_choices(predictions, dialogues))
-    return scores
+    return _score_all(predictions, dialogues)
 
 
 def score_gold(dialogues: Sequence[Dialogue]) -> Scores:
     """The scores of perfect predictions: which keys there are, and how much there is to link."""
-    predictions = [gold_prediction(dialogue) for dialogue in dialogues]
+    return _score_all([gold_prediction(dialogue) for dialogue in dialogues], dialogues)
+
+
+def _score_all(predictions: Sequence[Prediction], dialogues: Sequence[Dialogue]) -> Scores:
     scores = score_predictions(predictions, dialogues)
     scores.update(score_choices(predictions, dialogues))
     return scores
@@ -53,7 +57,7 @@ def score_gold(dialogues: Sequence[Dialogue]) -> Scores:
 
 def score_predictions(predictions: Sequence[Prediction], dialogues: Sequence[Dialogue], **options: Any) -> Scores:
     """The metric, with its options; links are scored where any region was ranked (not by a model that only reads)."""
-    if not any(row for prediction in predictions for row in prediction["gold_region_scores"]):
+    if not ranks_regions(predictions, dialogues):
         return score(
             [{"clusters": prediction["clusters"]} for prediction in predictions],
             [{"clusters": dialogue["clusters"]} for dialogue in dialogues],
@@ -64,6 +68,12 @@ def score_predictions(predictions: Sequence[Prediction], dialogues: Sequence[Dia
         for p in predictions
     ]
     return score(system, [reference(dialogue) for dialogue in dialogues], **options)
+
+
+def ranks_regions(predictions: Sequence[Prediction], dialogues: Sequence[Dialogue]) -> bool:
+    """Whether any region was ranked, or could not be since a tracker missed its person."""
+    ranked = any(row for prediction in predictions for row in prediction["gold_region_scores"])
+    return ranked or any(max(links_of(d), default=-1) >= len(d.get("regions", ())) for d in dialogues)
 
 
 def score_choices(predictions: Sequence[Prediction], dialogues: Sequence[Dialogue]) -> dict[str, float]:
@@ -79,11 +89,13 @@ def score_choices(predictions: Sequence[Prediction], dialogues: Sequence[Dialogu
 
 
 def reference(dialogue: Dialogue) -> dict[str, Any]:
-    """A dialogue's labels as the metric reads them."""
+    """A dialogue's labels as the metric reads them. A link behind the last region: a tracker missed the person."""
+    links, candidates = links_of(dialogue), len(dialogue.get("regions", ()))
     return {
         "clusters": dialogue["clusters"],
-        "links": links_of(dialogue),
-        "regions": len(dialogue.get("regions", ())),
+        "links": links,
+        "regions": max([candidates, *(link + 1 for link in links)]),
+        "candidates": candidates,
         "kinds": [cluster_kind(dialogue, cluster) for cluster in dialogue["clusters"]],
     }
 
@@ -105,18 +117,20 @@ def predict_dialogues(
     *,
     batch_size: int = 32,
     accelerator: Accelerator | None = None,
-    gold_mentions: bool = False,
+    in_full: bool = False,
     description: str | None = None,
 ) -> list[Prediction]:
-    """What the model finds in each dialogue, in their order.
+    """What the model finds in each dialogue, in their order; text and pictures are read once.
 
     Args:
-        gold_mentions: cluster the gold mentions instead of finding mentions.
+        in_full: also what baselines and retrieval need.
         description: of a progress bar; none is shown without it.
 
     Returns:
         For each dialogue `clusters`, `mention_scores`, `region_scores`, `null_scores` and `regions` of the predicted
         clusters as `TikTalkCorefModel.predict` gives them, and `gold_region_scores`, `gold_regions` of the gold ones.
+        In full also `gold_mention_clusters`, as the model clusters the gold mentions, and where it sees pictures
+        `gold_features` [K, P] and `region_features` [R, P], arrays of rows of length 1.
     """
     rank, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
     by_length = sorted(range(len(dialogues)), key=lambda index: sum(map(len, dialogues[index]["sentences"])))
@@ -128,7 +142,7 @@ def predict_dialogues(
     with torch.inference_mode():
         for indexes in track(batches, description) if description else batches:
             batch = [dialogues[index] for index in indexes]
-            found += zip(indexes, _predict_batch(model, processor, batch, gold_mentions), strict=True)
+            found += zip(indexes, _predict_batch(model, processor, batch, in_full), strict=True)
     model.train(was_training)
     if processes > 1:
         found = gather_object(found)
@@ -148,16 +162,32 @@ def gold_prediction(dialogue: Dialogue) -> Prediction:
     return {"clusters": dialogue["clusters"], "gold_region_scores": scores, "gold_regions": links}
 
 
-def _predict_batch(model: Any, processor: Any, dialogues: list[Dialogue], gold_mentions: bool) -> list[Prediction]:
+def _predict_batch(model: Any, processor: Any, dialogues: list[Dialogue], in_full: bool) -> list[Prediction]:
     batch = processor(dialogues, names=names_of(dialogues)).to(model.device)
     gold = [dialogue["clusters"] for dialogue in dialogues]
-    mentions = [[span for cluster in clusters for span in cluster] for clusters in gold] if gold_mentions else None
-    predictions = model.predict(batch, mentions=mentions)
-    if batch.get("pixel_values") is None:
+    encoded = model.encode(batch)
+    if encoded.regions is None:
         linked = [{"region_scores": [[] for _ in clusters], "regions": [-1] * len(clusters)} for clusters in gold]
     else:
-        linked = model.predict(batch, clusters=gold)
-    return [
-        found | {"gold_region_scores": given["region_scores"], "gold_regions": given["regions"]}
-        for found, given in zip(predictions, linked, strict=True)
+        linked = model.predict(batch, clusters=gold, encoded=encoded)
+    found = [
+        prediction | {"gold_region_scores": given["region_scores"], "gold_regions": given["regions"]}
+        for prediction, given in zip(model.predict(batch, encoded=encoded), linked, strict=True)
     ]
+    if in_full:
+        mentions = [[span for cluster in clusters for span in cluster] for clusters in gold]
+        clustered = model.predict(replace(batch, pixel_values=None), mentions=mentions, encoded=encoded)
+        for prediction, given in zip(found, clustered, strict=True):
+            prediction["gold_mention_clusters"] = given["clusters"]
+        if encoded.regions is not None:
+            _add_rows(found, "region_features", F.normalize(encoded.regions.float(), dim=-1), batch.region_counts())
+            if any(gold):
+                features = model.get_cluster_features(batch, gold, encoded)
+                _add_rows(found, "gold_features", features, list(map(len, gold)))
+    return found
+
+
+def _add_rows(predictions: list[Prediction], key: str, rows: torch.Tensor, counts: list[int]) -> None:
+    """Give each prediction its stretch of the rows."""
+    for prediction, part in zip(predictions, rows.cpu().split(counts), strict=True):
+        prediction[key] = part.numpy()

@@ -11,12 +11,14 @@ from typing import Any
 import jinja2
 from PIL import Image, ImageDraw
 
-from tiktalkcoref.corpus.brackets import brackets
+from tiktalkcoref.corpus.records import brackets
 from tiktalkcoref.evaluate_metric import score
 from tiktalkcoref.evaluate_metric.labels import LABELS
+from tiktalkcoref.tracking.entities import span_text
 
 from .dialogues import Dialogue, text_of
 from .predictions import Prediction, links_of
+from .tables import tracker_note
 
 TEMPLATE = Path(__file__).parent / "report.html"
 PALETTE = (
@@ -47,6 +49,7 @@ class Shown:
     dialogue: Dialogue
     prediction: Prediction
     frames: Sequence[tuple[Image.Image, Sequence[tuple[int, Sequence[int]]]]] = ()  # with region numbers and boxes
+    entities: Sequence[dict[str, Any]] = ()  # of tracked regions, as `tracking.candidates` describes them
 
 
 def render_report(result: dict[str, Any], shown: Sequence[Shown]) -> str:
@@ -60,77 +63,70 @@ def render_report(result: dict[str, Any], shown: Sequence[Shown]) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["percent"] = lambda value: f"{100 * value:.1f}"
+    environment.filters["tracker"] = tracker_note
     environment.filters["cell"] = lambda value, key: (
         f"{value:.2f}" if key == "linking_mean_pool" else f"{100 * value:.1f}"
     )
-    cases = sorted(
-        (_case(item) for item in shown), key=lambda case: (case["conll_f1"] + case["linked"], case["doc_key"])
-    )
+    cases = sorted(map(_case, shown), key=lambda case: (case["conll_f1"] + case["linked"], case["doc_key"]))
+    confusion = Counter(link["outcome"] for case in cases for link in case["links"])
+    scores = result["scores"]
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         result=result,
         headlines=[
-            (name, result["scores"][key], _chance(result, key))
+            (name, scores[key], scores[key.replace("recall", "chance")]["value"] if "recall" in key else None)
             for key, name in HEADLINES.items()
-            if key in result["scores"]
+            if key in scores
         ],
-        pool=result["scores"].get("linking_mean_pool", {}).get("value"),
-        columns={key: name for key, name in COLUMNS.items() if key in result["scores"]},
-        confusion=_confusion(shown),
+        pool=scores.get("linking_mean_pool", {}).get("value"),
+        columns={key: name for key, name in COLUMNS.items() if key in scores},
+        confusion=[(outcome, confusion[outcome]) for outcome in OUTCOMES] if confusion else [],
         cases=[case | {"pictures": _pictures(case["item"])} for case in cases[:MAX_SHOWN]],
         left_out=max(0, len(cases) - MAX_SHOWN),
     )
 
 
 def _case(item: Shown) -> dict[str, Any]:
-    """A dialogue with its own scores, and both clusterings as marked text."""
+    """A dialogue with its own scores, both clusterings as marked text, and where it has pictures what was linked."""
     dialogue, prediction = item.dialogue, item.prediction
     own = score([{"clusters": prediction["clusters"]}], [{"clusters": dialogue["clusters"]}])
-    links = links_of(dialogue)
-    outcomes = [_outcome(*pair) for pair in zip(links, prediction["gold_regions"], strict=True)]
-    right = sum(outcome.startswith("right") for outcome in outcomes)
+    regions = len(dialogue.get("regions", ()))
+    links = []
+    if "links" in dialogue:
+        decided = zip(dialogue["clusters"], dialogue["links"], prediction["gold_regions"], strict=True)
+        links = [
+            {"text": text_of(dialogue, cluster[0]), **_outcome(gold, found, regions)}
+            for cluster, gold, found in decided
+        ]
+    right = sum(link["outcome"].startswith("right") for link in links)
+    reachable = [link if link < regions else -1 for link in links_of(dialogue)]
     return {
         "item": item,
         "doc_key": dialogue["doc_key"],
         "title": dialogue.get("title") or "",
         "conll_f1": own["conll_f1"],
-        "linked": right / len(outcomes) if dialogue.get("regions") and outcomes else 1.0,
+        "linked": right / len(links) if links else 1.0,
         "sides": [
-            ("gold", _mark(dialogue, dialogue["clusters"], links)),
+            ("gold", _mark(dialogue, dialogue["clusters"], reachable)),
             ("found", _mark(dialogue, prediction["clusters"], prediction["regions"])),
         ],
-        "links": [
-            {"text": text_of(dialogue, cluster[0]), "gold": gold, "found": found, "outcome": outcome}
-            for cluster, gold, found, outcome in zip(
-                dialogue["clusters"], links, prediction["gold_regions"], outcomes, strict=True
-            )
-        ]
-        if dialogue.get("regions")
-        else [],
+        "links": links,
     }
 
 
-def _outcome(gold: int, found: int) -> str:
+def _outcome(gold: int, found: int, regions: int) -> dict[str, str]:
+    """What became of a gold cluster's link, and in detail which region was chosen and which was right."""
+    chosen = [str(found + 1)] if found >= 0 else []
     if gold < 0:
-        return OUTCOMES[3] if found < 0 else OUTCOMES[4]
-    if found < 0:
-        return OUTCOMES[2]
-    return OUTCOMES[0] if found == gold else OUTCOMES[1]
-
-
-def _confusion(shown: Sequence[Shown]) -> list[tuple[str, int]]:
-    """How often each outcome of the decision about a gold cluster came, over dialogues with pictures."""
-    counts = Counter(
-        _outcome(gold, found)
-        for item in shown
-        if item.dialogue.get("regions")
-        for gold, found in zip(links_of(item.dialogue), item.prediction["gold_regions"], strict=True)
-    )
-    return [(outcome, counts[outcome]) for outcome in OUTCOMES] if counts else []
-
-
-def _chance(result: dict[str, Any], key: str) -> float | None:
-    entry = result["scores"].get(key.replace("recall", "chance")) if "recall" in key else None
-    return entry["value"] if entry else None
+        outcome = OUTCOMES[4] if chosen else OUTCOMES[3]
+    elif not chosen:
+        outcome = OUTCOMES[2]
+    else:
+        outcome = OUTCOMES[0] if found == gold else OUTCOMES[1]
+    if gold >= regions:
+        chosen.append("the person was not tracked")
+    elif outcome == OUTCOMES[1]:
+        chosen.append(f"should be {gold + 1}")
+    return {"outcome": outcome, "detail": ", ".join(chosen)}
 
 
 def _mark(
@@ -159,16 +155,18 @@ def _label(number: int, regions: Sequence[int]) -> str:
 
 
 def _pictures(item: Shown) -> list[dict[str, str]]:
-    """The frames with their boxes, then the regions, as data URIs."""
+    """The frames with their boxes, then the regions, as data URIs; below a tracked entity stands when it is seen."""
     frames = [
         {"source": _thumbnail(_with_boxes(picture, boxes), FRAME_WIDTH), "caption": "frame"}
         for picture, boxes in item.frames
     ]
-    regions = [
-        {"source": _thumbnail(region, REGION_SIZE), "caption": str(number)}
-        for number, region in enumerate(item.dialogue.get("regions", ()), 1)
+    regions = [(region, "") for region in item.dialogue.get("regions", ())]
+    if item.entities:
+        regions = [(entity["crop"], f" · {span_text(entity)}") for entity in item.entities]
+    return frames + [
+        {"source": _thumbnail(region, REGION_SIZE), "caption": f"{number}{times}"}
+        for number, (region, times) in enumerate(regions, 1)
     ]
-    return frames + regions
 
 
 def _with_boxes(picture: Image.Image, boxes: Sequence[tuple[int, Sequence[int]]]) -> Image.Image:

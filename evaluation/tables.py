@@ -6,6 +6,7 @@ from rich.console import Group
 from rich.table import Table
 
 from tiktalkcoref.evaluate_metric.report import tables
+from tiktalkcoref.files.terminal import counted
 
 
 def summary_tables(result: dict[str, Any]) -> Group:
@@ -16,8 +17,23 @@ def summary_tables(result: dict[str, Any]) -> Group:
         flat |= {f"{key}_{bound}": entry[bound] for bound in ("low", "high") if bound in entry}
     parts: list[Any] = [tables(flat)]
     if result["linking_settings"]:
-        parts.append(_linking_settings(result["linking_settings"]))
-    return Group(*parts, _baselines(result["baselines"]))
+        parts += [_linking_settings(result["linking_settings"]), f"candidates: {result['candidates']['kind']}"]
+        if "tracker_recall" in result["candidates"]:
+            parts.append(tracker_note(result["candidates"]))
+    return Group(*parts, _baselines(result["baselines"]), _challenge(result["challenge"]))
+
+
+def tracker_note(candidates: dict[str, Any]) -> str:
+    """How many of the annotated persons were tracked: what bounds the recall of links."""
+    recall, dialogues = candidates["tracker_recall"], candidates["tracked_dialogues"]
+    interval = f" [{100 * recall['low']:.1f}, {100 * recall['high']:.1f}]" if "low" in recall else ""
+    untracked = candidates["untracked_dialogues"]
+    return (
+        f"The tracker reaches {round(recall['value'] * recall['n'])} of {recall['n']} annotated persons, "
+        f"{100 * recall['value']:.1f}%{interval}, in {counted(dialogues, 'dialogue')}: the ceiling of every "
+        "recall, since one who is not reached counts as a miss."
+        + (f" No pictures to track, and so no link to ask for: {counted(untracked, 'dialogue')}." if untracked else "")
+    )
 
 
 def interval_note(result: dict[str, Any]) -> str:
@@ -44,6 +60,15 @@ def _baselines(rows: dict[str, dict[str, float]]) -> Table:
         cells = [_percent(row.get(key)) for key in ("conll_f1", "linking_recall_at_1", "linking_chance_at_1")]
         pool = row.get("linking_mean_pool")
         table.add_row(name, *cells[: 1 + len(columns)], *([""] if pool is None else [f"{pool:.2f}"])[: len(columns)])
+    return table
+
+
+def _challenge(rows: dict[str, dict[str, Any]]) -> Table:
+    table = Table("", "right", "CoNLL F1", "mentions", title="Challenge set (%)", title_justify="left")
+    for name, row in rows.items():
+        table.add_row(
+            name, f"{row['exact']} of {row['n']}", *(_percent(row[key]) for key in ("conll_f1", "mention_f1"))
+        )
     return table
 
 

@@ -138,30 +138,21 @@ def _refuse_to_replace(path: Path, owned: Sequence[str], marker: str | None) -> 
     here = Path(os.path.realpath(Path.cwd()))
     if path == here or path in here.parents:
         raise FileExistsError(f"{path} is the working directory, or holds it, and is not replaced; name a folder in it")
-    _, folders, files = next(os.walk(path), (path, [], []))
-    if not owned and (folders or files):
+    names, folders = [], []
+    for root, below, files in os.walk(path):  # what another writer takes away meanwhile is passed over
+        links = [name for name in below if os.path.islink(os.path.join(root, name))]
+        names += [Path(root, name).relative_to(path).as_posix() for name in files + links]
+        folders += below
+    if not owned and (folders or names):
         raise FileExistsError(f"{path} already exists and is not empty; choose another folder or remove it")
-    names = _names_below(path)
-    foreign = next((name for name in names if not any(_fits(name, pattern) for pattern in owned)), None)
-    if foreign is not None:
-        raise FileExistsError(
-            f"{path} holds {foreign}, which is no file that is written here, so the folder is not replaced; "
-            "choose another folder or move the file away"
-        )
+    away = "is not replaced; choose another folder or move the file away"
+    foreign = [name for name in sorted(names) if not any(_fits(name, pattern) for pattern in owned)]
+    if foreign:
+        raise FileExistsError(f"{path} holds {foreign[0]}, which is no file that is written here, so the folder {away}")
     if names and marker is not None and not any(_fits(name, marker) for name in names):
         raise FileExistsError(
-            f"{path} holds {names[0]} but no {marker}, so it was not written by this command and is not replaced; "
-            "choose another folder or move the file away"
+            f"{path} holds {min(names)} but no {marker}, so it was not written by this command and {away}"
         )
-
-
-def _names_below(path: Path) -> list[str]:
-    """All files and links, relative; what another writer takes away meanwhile is passed over."""
-    found = []
-    for root, folders, files in os.walk(path):
-        links = [name for name in folders if os.path.islink(os.path.join(root, name))]
-        found += [Path(root, name).relative_to(path).as_posix() for name in files + links]
-    return sorted(found)
 
 
 def _fits(name: str, pattern: str) -> bool:
@@ -176,9 +167,12 @@ def _put_in_place(temporary: Path, path: Path, aside: Path) -> None:
     """Give the finished folder its name; an old one steps aside first, where `_clear` finds it."""
     try:
         while True:
-            with contextlib.suppress(FileExistsError):
-                _rename(temporary, path)  # nothing is there, or an empty folder
+            try:
+                os.rename(temporary, path)  # nothing is there, or an empty folder
                 return
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
             shutil.rmtree(aside, ignore_errors=True)
             with contextlib.suppress(FileNotFoundError):  # another writer is exchanging it just now
                 os.rename(path, aside)
@@ -189,15 +183,6 @@ def _put_in_place(temporary: Path, path: Path, aside: Path) -> None:
             f"{path} cannot be replaced by renaming ({os.strerror(error.errno)}): it is a mount point or part of a "
             "read-only layer; name a folder inside it"
         ) from error
-
-
-def _rename(source: Path, target: Path) -> None:
-    try:
-        os.rename(source, target)
-    except OSError as error:
-        if error.errno == errno.ENOTEMPTY:
-            raise FileExistsError(*error.args) from error
-        raise
 
 
 # Modes, and flushing to disk

@@ -1,31 +1,35 @@
-"""What a repository holds: the files of a built folder, those of a revision, what separates them, and whose they are.
+"""What a repository holds: a built folder, a revision on the Hub, what separates them, and whose the files are.
 
 A push writes beside its files a list of them, `MANIFEST`. What it lists may be deleted by the next push and nothing
 else: other files in the repository belong to other people. A built folder with such a list is a push's own, too.
 """
 
-import hashlib
-import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
+import msgspec
+from huggingface_hub import CommitOperationAdd
 from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils.sha import git_hash
 
+from tiktalkcoref.files.errors import UserError
 from tiktalkcoref.files.progress import track
 
+from .kind import Sources
+
 MANIFEST = ".tiktalkcoref.json"
+Local = dict[str, CommitOperationAdd]
+"""The files of a built folder by their path in the repository; size and SHA-256 have been taken."""
 
 
-@dataclass(frozen=True)
-class LocalFile:
-    """A file to be pushed. Both hashes are taken: the Hub decides which files are LFS."""
+class Manifest(msgspec.Struct):
+    """The content of `MANIFEST`."""
 
-    path: Path
-    size: int
-    git_oid: str
-    sha256: str
+    format: Literal[1]
+    files: list[str]
 
 
 @dataclass(frozen=True)
@@ -51,12 +55,8 @@ class Changes:
     def __bool__(self) -> bool:
         return bool(self.added or self.changed or self.deleted)
 
-    def __iter__(self) -> Iterator[tuple[str, str]]:
-        for sign, paths in (("+", self.added), ("~", self.changed), ("-", self.deleted)):
-            yield from ((sign, path) for path in paths)
 
-
-def compare(local: dict[str, LocalFile], remote: Remote, unlisted: Sequence[str] = ()) -> Changes:
+def compare(local: Local, remote: Remote, unlisted: Sequence[str] = ()) -> Changes:
     """What separates the remote files from the local ones.
 
     Deleted are files that an earlier push wrote and this one does not: an old shard would be read as data, old code
@@ -74,47 +74,61 @@ def compare(local: dict[str, LocalFile], remote: Remote, unlisted: Sequence[str]
             return path in remote.listed
         return any(re.fullmatch(pattern, path) for pattern in unlisted)
 
-    def same(path: str) -> bool:
-        there, here = remote.files[path], local[path]
-        return there.lfs.sha256 == here.sha256 if there.lfs else there.blob_id == here.git_oid
-
+    common = local.keys() & remote.files.keys()
     return Changes(
         added=sorted(local.keys() - remote.files.keys()),
-        changed=sorted(path for path in local.keys() & remote.files.keys() if not same(path)),
+        changed=sorted(path for path in common if not _same(local[path], remote.files[path])),
         deleted=sorted(path for path in remote.files.keys() - local.keys() if stale(path)),
     )
 
 
-def read_folder(folder: Path) -> dict[str, LocalFile]:
-    """The files of a built folder by their path in the repository, as its `MANIFEST` lists them, and that itself."""
+def _same(here: CommitOperationAdd, there: RepoFile) -> bool:
+    """Whether the contents are equal; the Hub decides which files are LFS."""
+    if there.lfs:
+        return bool(there.lfs.sha256 == here.upload_info.sha256.hex())
+    with here.as_file() as file:
+        return there.size == here.upload_info.size and bool(there.blob_id == git_hash(file.read()))
+
+
+def read_folder(folder: Path) -> Local:
+    """The files of a built folder, as its `MANIFEST` lists them, and that itself."""
     names = [*sorted(read_manifest((folder / MANIFEST).read_bytes()) or ()), MANIFEST]
-    return {name: _read_file(folder / name) for name in track(names, "reading", total=len(names))}
+    return {name: CommitOperationAdd(name, folder / name) for name in track(names, "reading", total=len(names))}
 
 
 def write_manifest(folder: Path) -> None:
     """List the files of a folder that has just been built."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    text = json.dumps({"format": 1, "files": [name for name in names if name != MANIFEST]}, indent=1) + "\n"
-    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    manifest = msgspec.json.encode(Manifest(1, [name for name in names if name != MANIFEST]))
+    (folder / MANIFEST).write_bytes(msgspec.json.format(manifest, indent=1) + b"\n")
 
 
 def read_manifest(content: bytes) -> frozenset[str] | None:
     """The paths in a `MANIFEST`, None if it is not one."""
     try:
-        value = json.loads(content)
-    except ValueError:
+        return frozenset(msgspec.json.decode(content, type=Manifest).files)
+    except msgspec.DecodeError:
         return None
-    files = value.get("files") if isinstance(value, dict) and value.get("format") == 1 else None
-    if not isinstance(files, list) or not all(isinstance(name, str) for name in files):
-        return None
-    return frozenset(files)
 
 
-def _read_file(path: Path) -> LocalFile:
-    size = path.stat().st_size
-    git, sha = hashlib.sha1(b"blob %d\0" % size), hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            git.update(chunk)
-            sha.update(chunk)
-    return LocalFile(path, size, git.hexdigest(), sha.hexdigest())
+def check_target(folder: Path, sources: Sources) -> None:
+    """Refuse to build into a folder that holds anything but an earlier build, or that is read from.
+
+    Raises:
+        ValueError: what is in the way.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; --build-dir names a folder")
+    target = folder.resolve()
+    for path in (sources.dataset, sources.model, *sources.scores):
+        source = path.resolve() if path is not None and path.exists() else None
+        if source and (source.is_relative_to(target) or target.is_relative_to(source)):
+            raise UserError(f"{folder} cannot be written while {path} is read: name another folder with --build-dir")
+    manifest = folder / MANIFEST
+    own = {MANIFEST, *((read_manifest(manifest.read_bytes()) if manifest.is_file() else None) or ())}
+    found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    if foreign := [name for name in found if name not in own]:
+        raise UserError(
+            f"{folder} holds {foreign[0]}, which no push has built, so the folder is not replaced: name an empty "
+            "folder with --build-dir, or move the file away"
+        )

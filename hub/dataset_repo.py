@@ -1,5 +1,6 @@
 """The dataset repository: the folder of `tiktalkcoref prepare`, without pictures unless they are asked for."""
 
+import itertools
 import re
 import shutil
 from pathlib import Path
@@ -22,40 +23,21 @@ PICTURE_NOTICE = (
 
 
 def check(sources: Sources) -> None:
-    """Refuse a folder that is not a whole prepared dataset, and one with pictures unless they are wanted.
-
-    Raises:
-        ValueError: what is missing or damaged, and how to make it.
-    """
+    """Refuse a folder that is not a whole prepared dataset, and one with pictures unless they are wanted."""
     folder = sources.dataset
-    if not (folder / "README.md").is_file() or not _tables(folder):
+    tables = _tables(folder)
+    if not (folder / "README.md").is_file() or not tables:
         raise UserError(
             f"{folder} is no prepared dataset (README.md and Parquet files): "
             f"run `tiktalkcoref prepare --data-dir DATA --output-dir {folder}`, or name another folder with --dataset"
         )
-    rows = {path: _count_rows(path) for path in track(_tables(folder), "checking Parquet", total=len(_tables(folder)))}
-    _check_splits(folder, rows)
-    pictures = count_pictures(folder)
+    _check_splits(folder, {path: _count_rows(path) for path in track(tables, "checking Parquet", total=len(tables))})
+    pictures = sum(map(_count_pictures, tables))
     if pictures and not sources.with_pictures:
         raise UserError(
             f"{folder} holds {pictures:,} pictures. {PICTURE_NOTICE} Then add --with-pictures; without one, prepare "
             "the folder again without --frames-dir and --regions-dir"
         )
-
-
-def count_pictures(folder: Path) -> int:
-    """The pictures embedded in the Parquet files, counted from their statistics without reading them."""
-    count = 0
-    for path in _tables(folder):
-        metadata = pq.ParquetFile(path).metadata
-        for group in range(metadata.num_row_groups):
-            for index in range(metadata.num_columns):
-                column = metadata.row_group(group).column(index)
-                if column.path_in_schema.endswith(".bytes"):
-                    statistics = column.statistics
-                    # without statistics: not known to be empty
-                    count += column.num_values - (statistics.null_count if statistics else 0)
-    return count
 
 
 def build(sources: Sources, ids: dict[str, str], folder: Path) -> list[str]:
@@ -70,6 +52,10 @@ def build(sources: Sources, ids: dict[str, str], folder: Path) -> list[str]:
     return []
 
 
+def _tables(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.parquet"))
+
+
 def _count_rows(path: Path) -> int:
     """The rows of a Parquet file, all of it read once: what cannot be read here cannot be loaded from the Hub."""
     try:
@@ -81,6 +67,16 @@ def _count_rows(path: Path) -> int:
         ) from error
 
 
+def _count_pictures(path: Path) -> int:
+    """The pictures embedded in a Parquet file, counted from its statistics; without these, any value may be one."""
+    count, metadata = 0, pq.read_metadata(path)
+    for group, column in itertools.product(range(metadata.num_row_groups), range(metadata.num_columns)):
+        values = metadata.row_group(group).column(column)
+        if values.path_in_schema.endswith(".bytes"):
+            count += values.num_values - (values.statistics.null_count if values.statistics else 0)
+    return count
+
+
 def _check_splits(folder: Path, rows: dict[Path, int]) -> None:
     """Hold the tables against what the card says of them: every split is there, with all its rows, and no other."""
     data = DatasetCard.load(folder / "README.md").data
@@ -88,28 +84,24 @@ def _check_splits(folder: Path, rows: dict[Path, int]) -> None:
         configs, infos = MetadataConfigs.from_dataset_card_data(data), DatasetInfosDict.from_dataset_card_data(data)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{folder}/README.md: {error}: prepare the dataset again") from error
-    named: set[Path] = set()
+    others = set(rows)
     for config, settings in configs.items():
         for entry in settings.get("data_files", []):
-            found = [path for path in folder.glob(entry["path"]) if path in rows]
-            named.update(found)
-            info = infos.get(config)
+            found = rows.keys() & set(folder.glob(entry["path"]))
+            others -= found
+            info, there = infos.get(config), sum(rows[path] for path in found)
             split = info.splits.get(entry["split"]) if info is not None and info.splits else None
-            expected, there = (split.num_examples if split else None), sum(rows[path] for path in found)
+            expected = split.num_examples if split else None
             if not found or expected not in (None, there):
                 raise UserError(
                     f"{folder}: its card names {config}/{entry['split']} with {expected or 'some'} rows, the files "
                     f"{entry['path']} have {there}: a push would delete the others; prepare the dataset again"
                 )
-    others = sorted(path.relative_to(folder).as_posix() for path in rows.keys() - named)
     if others:
         raise UserError(
-            f"{folder} holds {others[0]}, which is of no config in its card: prepare the dataset again, or move it away"
+            f"{folder} holds {min(others).relative_to(folder).as_posix()}, which is of no config in its card: prepare "
+            "the dataset again, or move it away"
         )
-
-
-def _tables(folder: Path) -> list[Path]:
-    return sorted(folder.rglob("*.parquet"))
 
 
 KIND = Kind(

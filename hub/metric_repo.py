@@ -27,26 +27,21 @@ def build(sources: Sources, ids: dict[str, str], folder: Path) -> list[str]:
     """
     repo_id = ids["metric"]
     name = repo_id.split("/")[1]
-    modules = _neighbours(MODULE)
-    if name in modules or name == "app":
+    modules = {MODULE}  # and those beside it that it needs, directly or not
+    pending = [MODULE]
+    while pending:
+        code = (ROOM / f"{pending.pop()}.py").read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.ImportFrom) and node.level == 1:
+                names = {node.module} if node.module else {alias.name for alias in node.names}
+                pending += names - modules
+                modules |= names
+    if name in modules - {MODULE} or name == "app":
         raise UserError(f"the metric cannot be called {name}: one of its own modules has that name")
-    for file in (f"{MODULE}.py", *(f"{module}.py" for module in modules), *FILES):
+    for file in (*(f"{module}.py" for module in modules), *FILES):
         text = (ROOM / file).read_text(encoding="utf-8").replace(f'load("{MODULE}")', f'load("{repo_id}")')
         (folder / (f"{name}.py" if file == f"{MODULE}.py" else file)).write_text(text, encoding="utf-8")
     return []
-
-
-def _neighbours(module: str) -> set[str]:
-    """The modules beside one that it needs, directly or not."""
-    found: set[str] = set()
-    pending = [module]
-    while pending:
-        for node in ast.walk(ast.parse((ROOM / f"{pending.pop()}.py").read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.level == 1:
-                names = {node.module} if node.module else {alias.name for alias in node.names}
-                pending += names - found
-                found |= names
-    return found
 
 
 KIND = Kind(

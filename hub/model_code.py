@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +37,18 @@ def own_modules() -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in paths if path.name not in ("__init__.py", "handler.py")}
 
 
-def check_code(folder: Path) -> None:
+def check_code(folder: Path, modules: set[str]) -> None:
     """Refuse a model's folder whose code is not that of the installed package: it would be run, and pushed.
 
+    Args:
+        folder: the model's.
+        modules: what `named_modules` found there.
     Raises:
-        ValueError: names the files that differ, or the code that a JSON file names and the folder does not hold.
+        ValueError: names the files that differ, or that only the model's JSON files know.
     """
     own = own_modules()
     foreign = [name for name, code in own.items() if (folder / name).is_file() and (folder / name).read_bytes() != code]
-    foreign += sorted(f"{name}.py" for name in named_modules(folder) if f"{name}.py" not in own)
+    foreign += sorted(f"{name}.py" for name in modules if f"{name}.py" not in own)
     if foreign:
         raise UserError(
             f"{folder}: {', '.join(foreign)} differ from the code of this package, and would be run and pushed. Save "
@@ -54,18 +57,38 @@ def check_code(folder: Path) -> None:
 
 
 def named_modules(folder: Path) -> set[str]:
-    """The modules that the folder's JSON files name as code (`auto_map`, `custom_pipelines`).
+    """The modules that the folder's JSON files name as code, at any depth (`auto_map`, `custom_pipelines`).
 
     Raises:
-        ValueError: one names code in another repository, which would be fetched.
+        ValueError: a file is no JSON, or names code in another repository, which would be fetched.
     """
-    modules = set()
+    classes: list[Any] = []  # "module.Class", "owner/name--module.Class"
+
+    def collect(entries: dict[str, Any]) -> dict[str, Any]:
+        named, pipelines = entries.get("auto_map"), entries.get("custom_pipelines")
+        for value in named.values() if isinstance(named, dict) else ():
+            classes.extend(value if isinstance(value, list) else [value])
+        for value in pipelines.values() if isinstance(pipelines, dict) else ():
+            classes.append(value.get("impl") if isinstance(value, dict) else None)
+        return entries
+
     for path in sorted(folder.glob("*.json")):
-        for name in _named_code(_load(path)):
-            if "--" in name:
-                raise UserError(f"{path} names code of another repository ({name}): save the model again")
-            modules.add(name.split(".")[0])
-    return modules
+        read_json(path, collect)
+        if foreign := [name for name in classes if "--" in str(name)]:
+            raise UserError(f"{path} names code of another repository ({foreign[0]}): save the model again")
+    return {str(name).split(".")[0] for name in classes if name}
+
+
+def read_json(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]] | None = None) -> Any:
+    """A JSON file's content, every object in it (the inner ones first) given to `change`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"), object_hook=change)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is no JSON ({error})") from error
 
 
 def ask_handler(folder: Path, texts: list[str]) -> list[Any]:
@@ -95,27 +118,3 @@ def ask_handler(folder: Path, texts: list[str]) -> list[Any]:
             raise UserError(f"the model does not answer the examples of its card: {reason}{install}")
         answers: list[Any] = json.loads(output.read_text(encoding="utf-8"))
         return answers
-
-
-def _named_code(value: Any) -> Iterator[str]:
-    """The classes that a decoded JSON file names as code, at any depth: "module.Class", "owner/name--module.Class"."""
-    if isinstance(value, list):
-        for entry in value:
-            yield from _named_code(entry)
-    if not isinstance(value, dict):
-        return
-    for key, entry in value.items():
-        if key == "auto_map" and isinstance(entry, dict):
-            for names in entry.values():
-                yield from (str(name) for name in (names if isinstance(names, list) else [names]) if name)
-        elif key == "custom_pipelines" and isinstance(entry, dict):
-            yield from (str(pipeline.get("impl")) for pipeline in entry.values() if isinstance(pipeline, dict))
-        elif key not in ("vocab", "merges"):
-            yield from _named_code(entry)
-
-
-def _load(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is no JSON ({error})") from error

@@ -12,7 +12,7 @@ from tiktalkcoref.files.errors import UserError
 
 from .cards import read_scores, render_model_card
 from .kind import Kind, Sources
-from .model_code import ROOM, ask_handler, check_code, named_modules, own_modules
+from .model_code import ROOM, ask_handler, check_code, named_modules, own_modules, read_json
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".npy", ".npz")
 REQUIREMENTS = ("torch", "transformers", "timm", "safetensors", "pillow", "numpy")  # of the model's code
@@ -36,32 +36,11 @@ EXAMPLES = {
 def check(sources: Sources) -> None:
     """Refuse a folder that is no whole model, weights in pickles, code that is not ours, and scores of another model.
 
-    Raises:
-        ValueError: what was found and how to mend it.
+    Nothing of the folder is run, unless its code is trusted.
     """
     folder = find_model(sources)
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}: --model names what save_pretrained or a training run wrote")
-    check_folder(folder)
-    if not sources.trust_remote_code:
-        check_code(folder)
-    parameters = count_parameters(folder)
-    for path in sources.scores:
-        scores = read_scores(path)
-        found = (scores.get("model") or {}).get("parameters")
-        if found not in (None, parameters):
-            raise UserError(
-                f"{path} are the scores of a model with {found:,} parameters, {folder} has {parameters:,}: "
-                "evaluate this model and name its scores.json"
-            )
-
-
-def check_folder(folder: Path) -> None:
-    """Refuse a folder that lacks a part of the model, or holds a damaged one; nothing of it is loaded or run.
-
-    Raises:
-        ValueError: which file, what was found, what to do.
-    """
     config = _read_config(folder)
     if config.get("model_type") != "tiktalkcoref":
         raise UserError(f"{folder}/config.json describes a {config.get('model_type')!r} model, not a tiktalkcoref one")
@@ -80,10 +59,19 @@ def check_folder(folder: Path) -> None:
     for what, names in needed.items():
         if not any((folder / name).is_file() and (folder / name).stat().st_size for name in names):
             raise UserError(f"{folder} lacks {what}: write it with save_pretrained of the model and of its processor")
-    from tiktalkcoref.modeling import folder_tiktalkcoref  # imports torch, which the other kinds do without
+    from tiktalkcoref.modeling.folder_tiktalkcoref import check_folder  # torch, which the other kinds do without
 
-    folder_tiktalkcoref.check_folder(folder)
-    count_parameters(folder)
+    check_folder(folder)
+    parameters = count_parameters(folder)
+    if not sources.trust_remote_code:
+        check_code(folder, modules)
+    for path in sources.scores:
+        found = (read_scores(path).get("model") or {}).get("parameters")
+        if found not in (None, parameters):
+            raise UserError(
+                f"{path} are the scores of a model with {found:,} parameters, {folder} has {parameters:,}: "
+                "evaluate this model and name its scores.json"
+            )
 
 
 def build(sources: Sources, ids: dict[str, str], folder: Path) -> list[str]:
@@ -101,11 +89,8 @@ def build(sources: Sources, ids: dict[str, str], folder: Path) -> list[str]:
             left_out.append(path.name + "/" * path.is_dir())
     shutil.copy(ROOM / "handler.py", folder)
     (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in _requirements()), encoding="utf-8")
-    answers = ask_handler(folder, list(EXAMPLES.values()))
-    examples = [
-        {"title": title, "text": text, "output": output}
-        for (title, text), output in zip(EXAMPLES.items(), answers, strict=True)
-    ]
+    answers = zip(EXAMPLES.items(), ask_handler(folder, list(EXAMPLES.values())), strict=True)
+    examples = [{"title": title, "text": text, "output": output} for (title, text), output in answers]
     card = render_model_card(sources, ids, _read_config(folder), count_parameters(folder), examples)
     (folder / "README.md").write_text(card, encoding="utf-8")
     return [f"left out of {model}, no part of a model: {', '.join(left_out)}"] if left_out else []
@@ -134,7 +119,7 @@ def count_parameters(folder: Path) -> int:
     paths = sorted(folder.glob("*.safetensors"))
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        shards = set(json.loads(index.read_text(encoding="utf-8")).get("weight_map", {}).values())
+        shards = set(read_json(index).get("weight_map", {}).values())
         if missing := sorted(shards - {path.name for path in paths}):
             raise UserError(f"{index} names {missing[0]}, which is not there: save the model again")
     return sum(math.prod(shape) for path in paths for shape in read_header(path).values())
@@ -144,10 +129,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise UserError(f"{folder} has no config.json: --model names a folder that save_pretrained wrote")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {error.lineno}: no JSON ({error.msg})") from error
+    config = read_json(path)
     if not isinstance(config, dict):
         raise UserError(f"{path} holds no object: --model names a folder that save_pretrained wrote")
     return config
@@ -155,24 +137,15 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 def _without_local_paths(path: Path) -> str:
     """A JSON file without the folders of the machine that wrote it (`_name_or_path` and its like)."""
-    text = path.read_text(encoding="utf-8")
 
-    def local(value: Any) -> bool:
-        return isinstance(value, str) and (
-            value.startswith(("/", ".", "~")) or bool(re.match(r"[A-Za-z]:[\\/]", value))
-        )
+    def local(key: str, value: Any) -> bool:
+        is_path = key.endswith(("name_or_path", "tokenizer_file")) and isinstance(value, str)
+        return is_path and re.match(r"[/.~]|[A-Za-z]:[\\/]", value) is not None
 
-    def clean(value: Any) -> Any:
-        if isinstance(value, dict):
-            paths = [
-                key for key in value if str(key).endswith(("name_or_path", "tokenizer_file")) and local(value[key])
-            ]
-            return {key: clean(entry) for key, entry in value.items() if key not in paths}
-        return [clean(entry) for entry in value] if isinstance(value, list) else value
-
-    data = json.loads(text)
-    cleaned = clean(data)
-    return text if cleaned == data else json.dumps(cleaned, ensure_ascii=False, indent=2) + "\n"
+    cleaned = read_json(path, lambda entries: {key: entries[key] for key in entries if not local(key, entries[key])})
+    if cleaned == read_json(path):
+        return path.read_text(encoding="utf-8")
+    return json.dumps(cleaned, ensure_ascii=False, indent=2) + "\n"
 
 
 def _requirements() -> list[str]:

@@ -67,22 +67,21 @@ def prepare(
     """
     if facts is None:
         facts = survey(files, frames_dir, regions_dir, check_pictures, videos_dir)
+    sources = {
+        "annotations": files.annotations,
+        "splits": files.splits,
+        "titles": files.titles,
+        "frames_dir": frames_dir,
+        "regions_dir": regions_dir,
+        "videos_dir": videos_dir,
+    }
+    given = {name: None if path is None else str(path) for name, path in sources.items()}
+    # A kind of video of which there is no dialogue has no config: `load_dataset` could not open it.
+    configs = [name for name in CONFIGS if name not in VIDEO_TYPES or facts["counts"][name, "all"].dialogues]
     infos: dict[str, DatasetInfo] = {}
     with atomic_folder(output_dir, owned=OWNED) as folder, tempfile.TemporaryDirectory() as cache:
-        # A kind of video of which there is no dialogue has no config: `load_dataset` could not open it.
-        configs = [name for name in CONFIGS if name not in VIDEO_TYPES or facts["counts"][name, "all"].dialogues]
         for config in track(configs, "writing Parquet", total=len(configs)):
-            builder = TikTalkCoref(
-                config_name=config,
-                cache_dir=cache,
-                writer_batch_size=ROW_GROUP_SIZE,
-                annotations=str(files.annotations),
-                splits=str(files.splits),
-                titles=str(files.titles),
-                frames_dir=None if frames_dir is None else str(frames_dir),
-                regions_dir=None if regions_dir is None else str(regions_dir),
-                videos_dir=None if videos_dir is None else str(videos_dir),
-            )
+            builder = TikTalkCoref(config_name=config, cache_dir=cache, writer_batch_size=ROW_GROUP_SIZE, **given)
             infos[config] = _write_config(builder, folder / config, folder / "build")
         shutil.rmtree(folder / "build")
         (folder / "README.md").write_text(dataset_card(infos, facts, repo_id), encoding="utf-8", newline="\n")
@@ -123,7 +122,8 @@ def survey(
     return {
         "counts": counts,
         "published": files.are_published(),
-        "warnings": Counter(_kind(problem) for problem in problems),
+        # by field, without its numbers: `visual_annotations.box_labels`
+        "warnings": Counter(re.sub(r"\[\d+\]", "", problem.field or "file") for problem in problems),
         "pictures": {kind: {"found": found[True], "missing": found[False]} for kind, found in embedded.items()},
         "region_names": len(region_names),
     }
@@ -149,7 +149,8 @@ def dataset_card(infos: dict[str, DatasetInfo], facts: dict[str, Any], repo_id: 
         facts: what `survey` returned.
         repo_id: the name that the examples load.
     """
-    rows = facts["counts"]["all", "all"].dialogues
+    counts: dict[tuple[str, str], Counts] = facts["counts"]
+    whole = counts["all", "all"]
     data = DatasetCardData(
         pretty_name="TikTalkCoref",
         language=["zh"],
@@ -160,11 +161,19 @@ def dataset_card(infos: dict[str, DatasetInfo], facts: dict[str, Any], repo_id: 
         language_creators=["found"],
         multilinguality=["monolingual"],
         source_datasets=["extended"],
-        size_categories=["n<1K" if rows < 1000 else "1K<n<10K" if rows < 10_000 else "10K<n<100K"],
+        size_categories=[
+            "n<1K" if whole.dialogues < 1000 else "1K<n<10K" if whole.dialogues < 10_000 else "10K<n<100K"
+        ],
         tags=["coreference", "multimodal", "dialogue", "social-media", "visual-grounding"],
     )
-    MetadataConfigs({name: _data_files(name, info) for name, info in infos.items()}).to_dataset_card_data(data)
+    configs: dict[str, Any] = {
+        name: {"data_files": [{"split": split, "path": f"{name}/{split}-*"} for split in info.splits]}
+        for name, info in infos.items()
+    }
+    configs[DEFAULT_CONFIG]["default"] = True
+    MetadataConfigs(configs).to_dataset_card_data(data)
     DatasetInfosDict(infos).to_dataset_card_data(data)
+    parts = [*((group, split) for group in VIDEO_TYPES for split in SPLITS), *((group, "all") for group in VIDEO_TYPES)]
     card = DatasetCard.from_template(
         data,
         template_path=str(TEMPLATE),
@@ -173,10 +182,10 @@ def dataset_card(infos: dict[str, DatasetInfo], facts: dict[str, Any], repo_id: 
         configs={
             name: {split.name: split.num_examples for split in info.splits.values()} for name, info in infos.items()
         },
-        counts=_card_counts(facts["counts"]),
+        counts=[(*part, counts[part]) for part in (*parts, ("all", "all"))],
         is_upstream=facts["published"],
         citation=CITATION,
-        without_box=facts["counts"]["all", "all"].boxes_a_dialogue[0],
+        without_box=whole.boxes_a_dialogue[0],
         warnings=dict(sorted(facts["warnings"].items())),
         pictures=facts["pictures"],
         region_names=facts["region_names"],
@@ -195,31 +204,12 @@ def _write_config(builder: TikTalkCoref, folder: Path, build: Path) -> DatasetIn
         raise
     folder.mkdir()
     for path in (build / folder.name).glob("*.parquet"):
-        path.rename(folder / _shard_name(path.name))
+        # `tiktalk_coref-train-00000-of-00002`, which has numbers if it needs them, without the builder's name
+        _, split, *numbers = path.stem.split("-")
+        path.rename(folder / ("-".join([split, *(numbers or ["00000", "of", "00001"])]) + ".parquet"))
     info = builder.info
     info.download_size = sum(path.stat().st_size for path in folder.iterdir())  # what `load_dataset` fetches
     return info
-
-
-def _shard_name(name: str) -> str:
-    """`tiktalk_coref-train-00000-of-00002.parquet`, which has numbers if it needs them, without the builder's name."""
-    _, split, *numbers = name.removesuffix(".parquet").split("-")
-    return "-".join([split, *(numbers or ["00000", "of", "00001"])]) + ".parquet"
-
-
-def _data_files(config: str, info: DatasetInfo) -> dict[str, Any]:
-    files: dict[str, Any] = {"data_files": [{"split": split, "path": f"{config}/{split}-*"} for split in info.splits]}
-    return files | {"default": True} if config == DEFAULT_CONFIG else files
-
-
-def _card_counts(counts: dict[tuple[str, str], Counts]) -> list[tuple[str, str, Counts]]:
-    rows = [(group, split, counts[group, split]) for group in VIDEO_TYPES for split in SPLITS]
-    return [*rows, *((group, "all", counts[group, "all"]) for group in (*VIDEO_TYPES, "all"))]
-
-
-def _kind(problem: Problem) -> str:
-    """The field of a problem without its numbers: `visual_annotations.box_labels`."""
-    return re.sub(r"\[\d+\]", "", problem.field or "file")
 
 
 @contextlib.contextmanager

@@ -30,6 +30,7 @@ TIMEOUT = 300.0  # seconds without a byte
 CONFLICT = (409, 412)  # statuses that mean: read again, and repeat
 _BUSY = (408, 425, 429)
 _BROKEN = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError, ConnectionError, TimeoutError)
+_REFUSED = (HfHubHTTPError, httpx.HTTPError, httpx.InvalidURL, json.JSONDecodeError)
 
 
 class HubError(OSError):
@@ -63,11 +64,10 @@ def retry(
         HubError: the Hub refused.
     """
     attempts = attempts or ATTEMPTS
+    grows = wait_exponential(multiplier=0.25, max=LONGEST_WAIT) + wait_random(0, min(0.5, LONGEST_WAIT))
 
     def passing(error: BaseException) -> bool:
         return (is_passing(error) or status_of(error) in also) and (asked_pause(error) or 0) <= LONGEST_ASKED
-
-    grows = wait_exponential(multiplier=0.25, max=LONGEST_WAIT) + wait_random(0, min(0.5, LONGEST_WAIT))
 
     def pause(state: RetryCallState) -> float:
         asked = asked_pause(_error_of(state))
@@ -78,25 +78,35 @@ def retry(
         again = f"attempt {state.attempt_number + 1} of {attempts} in {seconds:.1f} s"
         notify(f"{what}: {explain(_error_of(state))}; {again}")
 
-    retrying = Retrying(
+    often = Retrying(
         retry=retry_if_exception(passing),
-        wait=pause,
         stop=stop_after_attempt(attempts),
+        wait=pause,
         before_sleep=tell,
         reraise=True,
     )
     try:
-        return retrying(action)
+        return often(action)
     except HubError:
         raise
     except Exception as error:
-        raise _refusal(error, what, attempts, passing(error)) from error
+        said, so_far = f"{what}: {explain(error)}", "nothing is half-done, the same command continues"
+        if passing(error):
+            tried = f"no success in {attempts} attempts, the last one: {explain(error)}"
+            raise UnreachableError(f"{what}: {tried}; {so_far}") from error
+        if is_passing(error):
+            asked = f"asks for a pause of {asked_pause(error) or 0:,.0f} s"
+            raise UnreachableError(f"{said} and {asked}; {so_far} then") from error
+        if isinstance(_root(error), OfflineModeIsEnabled):
+            raise UnreachableError(f"{what}: offline mode is on; unset HF_HUB_OFFLINE") from error
+        if isinstance(_root(error), _REFUSED):
+            raise HubError(said) from error
+        raise
 
 
 def is_passing(error: BaseException) -> bool:
     """Whether the same request may succeed later: no connection, no answer in time, a busy or broken server."""
-    error = _root(error)
-    status = status_of(error)
+    error, status = _root(error), status_of(error)
     if status is not None:
         return status in _BUSY or 500 <= status < 600
     return isinstance(error, _BROKEN) and not isinstance(error, OfflineModeIsEnabled)
@@ -147,22 +157,6 @@ def limit_waiting() -> None:
         return client
 
     set_client_factory(limited)
-
-
-def _refusal(error: Exception, what: str, attempts: int, passing: bool) -> Exception:
-    """What the caller is told of the last error: a `HubError` if it is the Hub's or the network's, else itself."""
-    if passing:
-        tried = f"no success in {attempts} attempts, the last one: {explain(error)}"
-        return UnreachableError(f"{what}: {tried}; nothing is half-done, the same command continues")
-    if is_passing(error):
-        asked = f"{explain(error)} and asks for a pause of {asked_pause(error) or 0:,.0f} s"
-        return UnreachableError(f"{what}: {asked}; nothing is half-done, the same command continues then")
-    root = _root(error)
-    if isinstance(root, OfflineModeIsEnabled):
-        return UnreachableError(f"{what}: offline mode is on; unset HF_HUB_OFFLINE")
-    if isinstance(root, (HfHubHTTPError, httpx.HTTPError, httpx.InvalidURL, json.JSONDecodeError)):
-        return HubError(f"{what}: {explain(error)}")
-    return error
 
 
 def _root(error: BaseException) -> BaseException:

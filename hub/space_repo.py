@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from tiktalkcoref import __version__
+from tiktalkcoref.files.errors import UserError
 
 from .kind import Kind, Sources
 
@@ -15,7 +16,7 @@ def check(sources: Sources) -> None:
     """The Space comes with the package: nothing to check but that it is whole."""
     missing = [name for name in FILES if not (ROOM / name).is_file()]
     if missing:
-        raise ValueError(f"{ROOM} lacks {', '.join(missing)}: install the package again")
+        raise UserError(f"{ROOM} lacks {', '.join(missing)}: install the package again")
 
 
 def build(sources: Sources, ids: dict[str, str], folder: Path) -> list[str]:

@@ -17,8 +17,9 @@ from tiktalkcoref.files.atomic import atomic_file
 from tiktalkcoref.files.errors import UserError
 from tiktalkcoref.files.progress import track
 from tiktalkcoref.modeling.pipeline_tiktalkcoref import TikTalkCorefPipeline
+from tiktalkcoref.tracking.entities import span_text
 
-from .videos import spans, track_dialogues, write_crops
+from .videos import track_dialogues, write_crops
 
 
 def read_dialogues(path: Path) -> list[Dialogue]:
@@ -51,17 +52,6 @@ def read_dialogues(path: Path) -> list[Dialogue]:
             if isinstance(dialogue.get(key), list):
                 dialogue[key] = [path.parent / name if isinstance(name, str) else name for name in dialogue[key]]
     return found
-
-
-def name_videos(paths: Sequence[Path]) -> bool:
-    """Whether one of the files of dialogues names a video: those are answered here, with crops and a page, not by the
-    engines, which are for rows of text and pictures."""
-    for path in paths:
-        if path.is_file() and path.suffix in (".json", ".jsonl"):
-            with path.open("rb") as file:
-                if any(b'"video"' in line for line in file):
-                    return True
-    return False
 
 
 def dataset_dialogues(dataset: str, config: str, split: str) -> list[Dialogue]:
@@ -145,11 +135,7 @@ def _region_name(region: int | None, result: dict[str, Any]) -> str:
     kind = "person" if "entities" in result else "region"
     if region is None:
         return f"no {kind}"
-    times = (
-        ", ".join(f"{start:.1f}–{end:.1f} s" for start, end in spans(result["entities"][region]))
-        if kind == "person"
-        else ""
-    )
+    times = span_text(result["entities"][region]) if kind == "person" else ""
     return f"{kind} {region}{times and f', {times}'}"
 
 

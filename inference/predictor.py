@@ -1,7 +1,8 @@
 """One loaded model, rows in and answers out: whatever a row holds, it gets an answer, if only a message."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,10 +13,12 @@ from tiktalkcoref.evaluation.models import load_model
 from tiktalkcoref.modeling.pipeline_tiktalkcoref import TikTalkCorefPipeline
 
 from .sources import as_dialogue
+from .videos import OneVideo
 
 Precision = Literal["auto", "fp32", "bf16"]
 Answer = dict[str, Any]  # the pipeline's result, or {"error": message}
 Named = tuple[int, Dialogue]
+SaveCrop = Callable[[int, dict[str, Any]], str]
 
 BATCH_TOKENS = {"cpu": 1024}  # a CPU gains nothing from large batches and loses by their padding
 BATCH_TOKENS_ELSE = 16384
@@ -30,18 +33,36 @@ class Predictor:
         model: a folder or a name on the Hub.
         precision: `auto` is bf16 where the device computes faster in it (see `fast_in_bf16`).
         batch_tokens: of a batch, padding included; a picture counts as 128. By default what suits the device.
+        weights: folder with the weights of the tracker's networks; None: the Hub's. Loaded when the first video comes.
     Raises:
         UserError: no such model.
     """
 
-    def __init__(self, model: str | Path, precision: Precision = "auto", batch_tokens: int | None = None) -> None:
+    def __init__(
+        self,
+        model: str | Path,
+        precision: Precision = "auto",
+        batch_tokens: int | None = None,
+        weights: str | Path | None = None,
+    ) -> None:
+        # oneDNN keeps what it has prepared for each shape of a batch; its own limit, 1,024, comes to 200 MB
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
         network, processor = load_model(model)
         self._pipeline = TikTalkCorefPipeline(model=network, processor=processor, device=network.device)
+        self._pipeline.videos.track = OneVideo(weights)
         self._batch_tokens = batch_tokens or BATCH_TOKENS.get(network.device.type, BATCH_TOKENS_ELSE)
         self.bf16 = precision == "bf16" or (precision == "auto" and fast_in_bf16(network.device))
 
-    def __call__(self, rows: Sequence[Any], folder: Path) -> list[Answer]:
-        """The answers to rows (see `as_dialogue`), in their order. Nothing that a row holds raises."""
+    def __call__(
+        self, rows: Sequence[Any], folder: Path, save_crop: SaveCrop = lambda *_: "", alone: bool = False
+    ) -> list[Answer]:
+        """The answers to rows (see `as_dialogue`), in their order. Nothing that a row holds raises.
+
+        Args:
+            folder: what paths in the rows are relative to.
+            save_crop: given the number of a row and an entity of its video, keeps the crop and names it.
+            alone: read each row in a batch of its own.
+        """
         answers: list[Answer] = [{}] * len(rows)
         dialogues: list[Named] = []
         for number, row in enumerate(rows):
@@ -50,9 +71,11 @@ class Predictor:
             except Exception as error:  # a stranger's row may trip anything
                 answers[number] = _refusal(error)
         with self._computing():
-            for batch in plan_batches(dialogues, self._batch_tokens):
+            for batch in plan_batches(dialogues, 1 if alone else self._batch_tokens):
                 for (number, _), answer in zip(batch, self._answer(batch), strict=True):
                     answers[number] = answer
+                    for entity in answer.get("entities", ()):
+                        entity["crop"] = save_crop(number, entity)
         return answers
 
     def _answer(self, batch: Sequence[Named]) -> list[Answer]:
@@ -72,6 +95,9 @@ class Predictor:
 
     def _predict(self, named: Sequence[tuple[str, Dialogue]]) -> list[Answer]:
         pipeline = self._pipeline
+        if "video" in named[0][1]:  # always alone, see `plan_batches`
+            answer: Any = pipeline(named[0][1])
+            return [answer]
         return pipeline.postprocess(pipeline.forward(pipeline.preprocess(named)))
 
     def _try_to_read(self, one: tuple[str, Dialogue]) -> Answer | None:
@@ -102,7 +128,12 @@ def fast_in_bf16(device: torch.device) -> bool:
 
 
 def plan_batches(dialogues: Sequence[Named], budget: int) -> Iterator[list[Named]]:
-    """Batches of like length, the longest first; each is at most `budget` tokens with its padding, or one dialogue."""
+    """Batches of like length, the longest first; each is at most `budget` tokens with its padding, or one dialogue.
+
+    Last come those with a video, each alone, by their videos' names.
+    """
+    videos = [named for named in dialogues if "video" in named[1]]
+    dialogues = [named for named in dialogues if "video" not in named[1]]
     costs = [(_length(dialogue), PICTURE_TOKENS * _pictures(dialogue)) for _, dialogue in dialogues]
     batch: list[Named] = []
     longest = pictures = 0
@@ -115,6 +146,7 @@ def plan_batches(dialogues: Sequence[Named], budget: int) -> Iterator[list[Named
         longest, pictures = max(longest, length), pictures + more
     if batch:
         yield batch
+    yield from ([named] for named in sorted(videos, key=lambda named: str(named[1]["video"])))
 
 
 def _length(dialogue: Mapping[str, Any]) -> int:

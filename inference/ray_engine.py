@@ -1,24 +1,25 @@
 """The shards of a job made by Ray Data: a pool of actors with one model each, on this machine or a cluster.
 
-What travels are the numbers of shards; each actor reads its rows and writes its file itself, so input and output must
-be where all machines see them. An actor that dies is started again and its shard made again: since a shard's file
-is there whole or not at all, no row is lost and none is doubled.
+What travels are the places of shards; each actor reads its rows and writes its file itself, so input and output must
+be where all machines see them. An actor that dies is started again and its shard made again, as often as it takes:
+since a shard's file is there whole or not at all, no row is lost and none is doubled; and since the deaths over a shard
+are counted, a row that kills each actor comes to an end (see `deaths`).
 """
 
 import contextlib
+import logging
 import os
+import socket
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from tiktalkcoref.files.errors import UserError
 from tiktalkcoref.files.extras import need
 
 from .job import Done, Job, Worker
-
-DEATHS = 3  # of an actor, and tries of a shard: one that kills whoever makes it would else be tried for ever
-ROUNDS = 2
+from .sources import Shard
 
 
 @dataclass(frozen=True)
@@ -42,46 +43,40 @@ class RayEngine:
 
         Raises:
             MissingExtraError: Ray is not installed.
-            UserError: what an actor met with (no model, a full disk); shards whose actors died again and again.
+            UserError: no cluster at the address, or one without room for the actors; what an actor met with (no model,
+                a full disk).
         """
         need("scale", "ray")
-        if not job.missing():
+        missing = job.missing()
+        if not missing:
             return
-        with self._started():
-            for _ in range(ROUNDS):
-                yield from self._make(job)
-                if not (left := job.missing()):
-                    return
-        rows = ", ".join(f"{shard.first} to {shard.first + shard.rows - 1}" for shard in left[:3])
-        raise UserError(
-            f"{len(left)} of {len(job.shards)} shards killed every actor that made them (rows {rows}; out of memory?): "
-            "all others are written; run the command again with fewer actors or --batch-tokens, or without these rows"
-        )
-
-    def _make(self, job: Job) -> Iterator[Done]:
-        import ray
-
-        numbers = ray.data.from_items([{"number": shard.number} for shard in job.missing()])
-        done = numbers.repartition(target_num_rows_per_block=1).map_batches(
-            _Actor,
-            fn_constructor_kwargs={"job": job, "threads": self.cpus},
-            batch_size=1,
-            batch_format="numpy",
-            compute=ray.data.ActorPoolStrategy(size=min(self.actors, len(job.missing()))),
-            num_cpus=self.cpus,
-            num_gpus=self.gpus,
-            ray_remote_args_fn=lambda: {"max_restarts": DEATHS, "max_task_retries": DEATHS},
-        )
-        for row in done.iter_rows():
-            if row["failure"]:
-                raise UserError(row["failure"])
-            yield Done(row["number"], row["rows"], row["errors"])
+        actors = min(self.actors, len(missing))
+        with self._started(actors) as ray:
+            done = (
+                ray.data.from_items([asdict(shard) for shard in missing])
+                .repartition(target_num_rows_per_block=1)
+                .map(
+                    _Actor,
+                    fn_constructor_kwargs={"job": job, "threads": self.cpus},
+                    # one shard at work and one waiting: more would wait behind a slow one while another actor is idle
+                    compute=ray.data.ActorPoolStrategy(size=actors, max_tasks_in_flight_per_actor=2),
+                    num_cpus=self.cpus,
+                    num_gpus=self.gpus,
+                )
+            )
+            for row in done.iter_rows():
+                if row["failure"]:
+                    raise UserError(row["failure"])
+                yield Done(row["number"], row["rows"], row["errors"])
 
     @contextlib.contextmanager
-    def _started(self) -> Iterator[None]:
+    def _started(self, actors: int) -> Iterator[Any]:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before the import
+        # in each run its core warns of actors' arguments in the object store, where Ray Data puts and keeps them
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         if self.address is None:
             os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # nobody else is to reach it; else it writes a token
+            os.environ.setdefault("RAY_worker_niceness", "0")  # as urgent as the command itself; 15 by default
         import ray
         import ray.data
 
@@ -89,18 +84,38 @@ class RayEngine:
             quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
             if self.address is None:
                 # these CPUs are slots: Ray Data waits for ever where the actors take them all
-                slots = max(os.cpu_count() or 1, self.actors * self.cpus + 2)
+                slots = max(os.cpu_count() or 1, actors * self.cpus + 2)
                 own: dict[str, Any] = {"num_cpus": slots, "include_dashboard": False, "_temp_dir": folder}
                 ray.init(address="local", **own, **quiet)
             else:
+                _check_answer(self.address)
                 ray.init(address=self.address, **quiet)
-            context = ray.data.DataContext.get_current()
-            context.enable_progress_bars = False
-            context.max_errored_blocks = -1  # of actors that died; what an actor can tell comes as a row
             try:
-                yield
+                self._check_room(actors, ray.cluster_resources())
+                ray.data.DataContext.get_current().enable_progress_bars = False
+                logging.getLogger("ray.data").setLevel(logging.ERROR)
+                yield ray
             finally:
                 ray.shutdown()
+
+    def _check_room(self, actors: int, resources: dict[str, float]) -> None:
+        """Where actors take every CPU, or more than there are, Ray Data waits for ever and says nothing."""
+        for name, needed in (("CPU", actors * self.cpus + 2), ("GPU", actors * self.gpus)):
+            if resources.get(name, 0) < needed:
+                raise UserError(
+                    f"{self.address or 'this machine'} has {resources.get(name, 0):g} {name}s; {actors} actors need "
+                    f"{needed:g} (two CPUs are Ray Data's own): take fewer --actors"
+                )
+
+
+def _check_answer(address: str) -> None:
+    """Ray itself tries for many minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit() and "/" not in host:
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError as error:
+            raise UserError(f"no Ray cluster answers at {address}: {error}") from error
 
 
 class _Actor:
@@ -108,19 +123,19 @@ class _Actor:
         import torch
 
         torch.set_num_threads(threads)
-        self._job, self._failure = job, ""
+        self._failure = ""
         self._worker: Worker | None = None
         try:
             self._worker = Worker(job)
         except Exception as error:  # told with the first shard: Ray would start the actor again and again
             self._failure = f"{type(error).__name__}: {error}"
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        number = int(batch["number"][0])
-        done, failure = Done(number, 0, 0), self._failure
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        shard = Shard(**row)
+        done, failure = Done(shard.number, 0, 0), self._failure
         if self._worker is not None:
             try:
-                done = self._worker(self._job.shards[number])
+                done = self._worker(shard)
             except Exception as error:
-                failure = f"shard {number}: {type(error).__name__}: {error}"
-        return {"number": [number], "rows": [done.rows], "errors": [done.errors], "failure": [failure]}
+                failure = f"shard {shard.number}: {type(error).__name__}: {error}"
+        return {**asdict(done), "failure": failure}

@@ -17,7 +17,6 @@ from tiktalkcoref.files.jsonl import write_jsonl
 Format = Literal["jsonl", "parquet"]
 Row = dict[str, Any]
 KEPT = ("doc_key", "sentences")  # unless told otherwise
-OWN = ("row", "clusters", "text_only", "error")
 
 _MENTION = pa.struct(
     {"text": pa.string(), "start": pa.int64(), "end": pa.int64(), "sentence": pa.int64(), "score": pa.float64()}.items()
@@ -30,6 +29,33 @@ _CLUSTER = pa.struct(
         "region_scores": pa.list_(pa.float64()),
     }.items()
 )
+_NUMBERS = pa.list_(pa.float64())
+_TRACK = pa.struct(
+    {
+        "shot": pa.int64(),
+        "times": _NUMBERS,
+        "frames": pa.list_(pa.int64()),
+        "boxes": pa.list_(_NUMBERS),
+        "scores": _NUMBERS,
+    }.items()
+)
+_ENTITY = pa.struct(
+    {
+        "id": pa.int64(),
+        "tracks": pa.list_(_TRACK),
+        "crop": pa.string(),
+        "frame": pa.int64(),
+        "time": pa.float64(),
+        "box": _NUMBERS,
+    }.items()
+)
+_ANSWER = {
+    "clusters": pa.list_(_CLUSTER),
+    "text_only": pa.bool_(),
+    "entities": pa.list_(_ENTITY),
+    "error": pa.string(),
+}
+OWN = ("row", *_ANSWER)
 
 
 def schema_of(keep: Sequence[str] | None, types: Mapping[str, pa.DataType]) -> pa.Schema:
@@ -46,8 +72,7 @@ def schema_of(keep: Sequence[str] | None, types: Mapping[str, pa.DataType]) -> p
     kept = {name: types.get(name, pa.string()) for name in (keep if keep is not None else KEPT)}
     if "sentences" in kept:
         kept["sentences"] = pa.list_(pa.string())
-    own = {"clusters": pa.list_(_CLUSTER), "text_only": pa.bool_(), "error": pa.string()}
-    return pa.schema({"row": pa.int64(), **kept, **own}.items())
+    return pa.schema({"row": pa.int64(), **kept, **_ANSWER}.items())
 
 
 def kept_of(row: Any, keep: Sequence[str] | None) -> Row:

@@ -21,8 +21,9 @@ from tiktalkcoref.files.errors import UserError
 from tiktalkcoref.files.jsonl import JsonError, parse_json
 
 LINES, PARQUET = (".jsonl", ".ndjson"), ".parquet"
-TEXT_KEYS, PICTURE_KEYS = ("sentences", "speakers", "title", "boxes"), ("regions", "frames")
+TEXT_KEYS, PICTURE_KEYS, VIDEO = ("sentences", "speakers", "title", "boxes"), ("regions", "frames"), "video"
 RECORD_KEYS = ("speaker_ids", "video_title", "visual_annotations", "doc_key")  # with sentences, of the dataset's rows
+GENERATED = ("sample", "upstream")  # names of datasets, also where folders of these names stand
 READ_ROWS = 64  # of a Parquet file, decoded at once: they may hold pictures
 
 
@@ -45,6 +46,11 @@ class Shard:
     rows: int
     path: str
     start: int
+
+    @property
+    def last(self) -> int:
+        """The number of the last row in the whole source."""
+        return self.first + self.rows - 1
 
 
 class Source:
@@ -82,6 +88,8 @@ class DatasetSource(Source):
     """One split of a dataset, by any name that `load_dialogues` takes; mapped into memory, not read into it."""
 
     def __init__(self, dataset: str, config: str, split: str) -> None:
+        if dataset not in GENERATED and os.path.isdir(dataset):
+            dataset = os.path.abspath(dataset)  # a worker may run in another folder
         self._named = (dataset, config, split)
         self._rows: datasets.Dataset | None = None
 
@@ -117,8 +125,8 @@ class FileSource(Source):
     """
 
     def __init__(self, inputs: Sequence[Path], columns: Sequence[str] = ()) -> None:
-        self._paths = [str(path) for given in inputs for path in _files_of(given)]
-        self._columns = [*TEXT_KEYS, *PICTURE_KEYS, *RECORD_KEYS, *columns]
+        self._paths = [os.path.abspath(path) for given in inputs for path in _files_of(given)]
+        self._columns = [*TEXT_KEYS, *PICTURE_KEYS, VIDEO, *RECORD_KEYS, *columns]
         self._reading: _ParquetReading | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -129,7 +137,7 @@ class FileSource(Source):
 
     def identity(self) -> list[Any]:
         stats = [(path, os.stat(path)) for path in self._paths]
-        return [[os.path.abspath(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
+        return [[path, stat.st_size, stat.st_mtime_ns] for path, stat in stats]
 
     def types(self) -> dict[str, pa.DataType]:
         known: dict[str, pa.DataType] = {}
@@ -167,7 +175,7 @@ def as_dialogue(row: Any, folder: Path) -> Dialogue:
     """A row as the pipeline takes it: labels, and columns that it does not know, are left out.
 
     Args:
-        row: with the keys of a dialogue (pictures are paths or bytes), or a row of the dataset.
+        row: with the keys of a dialogue (pictures are paths or bytes, a video a path), or a row of the dataset.
         folder: what paths are relative to.
     Raises:
         ValueError, OSError: no dialogue, or a picture that cannot be read.
@@ -182,6 +190,11 @@ def as_dialogue(row: Any, folder: Path) -> Dialogue:
         dialogue = to_dialogue({**row, "clusters": [], "entity_labels": []})
         return {key: value for key, value in without_labels([dialogue])[0].items() if value}
     dialogue = {key: row[key] for key in TEXT_KEYS if row.get(key) is not None}
+    video = row.get(VIDEO)
+    if isinstance(video, str):
+        dialogue[VIDEO] = folder / video if "://" not in video else video
+    elif video is not None:
+        raise ValueError(f"video: found a value of type {type(video).__name__}, expected a path")
     return dialogue | {key: _pictures(row[key], folder, key) for key in PICTURE_KEYS if row.get(key)}
 
 

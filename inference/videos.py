@@ -3,17 +3,18 @@
 import base64
 import html
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from tiktalkcoref.evaluation.dialogues import Dialogue
-from tiktalkcoref.files.atomic import atomic_folder
+from tiktalkcoref.files.atomic import atomic_file, atomic_folder
 from tiktalkcoref.tracking.command import video_bar
 from tiktalkcoref.tracking.drawing import COLOURS
-from tiktalkcoref.tracking.entities import VideoEntities
+from tiktalkcoref.tracking.entities import VideoEntities, span_text, spans
 from tiktalkcoref.tracking.settings import Settings
 from tiktalkcoref.tracking.tracker import VideoTracker
 from tiktalkcoref.tracking.video import Video
@@ -42,16 +43,39 @@ def track_dialogues(dialogues: Sequence[Dialogue], weights: Path | None = None) 
     return found
 
 
-def spans(entity: Mapping[str, Any], reach: float = 0.5) -> list[tuple[float, float]]:
-    """From when to when a person is to be seen, in seconds; gaps up to `reach` are passed over."""
-    times = sorted(time for track in entity["tracks"] for time in track["times"])
-    found: list[list[float]] = []
-    for time in times:
-        if found and time - found[-1][1] <= reach:
-            found[-1][1] = time
-        else:
-            found.append([time, time])
-    return [(start, end) for start, end in found]
+class OneVideo:
+    """The persons of videos, the last one remembered: rows of one video come one after another.
+
+    Args:
+        weights: folder with the weights of the tracker's networks, loaded when they are needed; None: the Hub's.
+    """
+
+    def __init__(self, weights: str | Path | None = None) -> None:
+        self._weights = weights
+        self._found: dict[Any, VideoEntities] = {}
+
+    def __call__(self, path: Any) -> VideoEntities:
+        """Raises: as `track_dialogues`."""
+        if path not in self._found:
+            self._found = {path: self._tracker(path)}
+        return self._found[path]
+
+    @cached_property
+    def _tracker(self) -> Callable[[Any], VideoEntities]:
+        try:
+            return VideoTracker(Settings(), self._weights)
+        except (ValueError, OSError, ImportError) as error:
+            return partial(_fail, error)  # for each video the same: weights are looked for once
+
+
+def _fail(error: Exception, path: Any) -> VideoEntities:
+    raise error
+
+
+def save_crop(picture: Image.Image, path: Path) -> None:
+    """Write a picture, whole or not at all."""
+    with atomic_file(path) as temporary:
+        picture.save(temporary)
 
 
 def write_crops(
@@ -102,12 +126,11 @@ def _row(entity: Mapping[str, Any], clusters: Sequence[Mapping[str, Any]], end: 
         f'<rect x="{scale * start:.1f}" y="8" width="{max(2.0, scale * (stop + 0.2 - start)):.1f}" height="18"/>'
         for start, stop in spans(entity)
     )
-    times = ", ".join(f"{start:.1f}–{stop:.1f} s" for start, stop in spans(entity))
     return (
         f'<tr><td><img src="data:image/png;base64,{_thumbnail(entity["crop"])}" alt=""></td>'
         f"<td>person {entity['id']}</td><td>{_names(linked)}</td>"
         f'<td><svg width="500" height="34" fill="{colour}"><rect width="500" height="34" fill="#f2f2f2"/>{bars}</svg>'
-        f"<small>{times}</small></td></tr>"
+        f"<small>{span_text(entity)}</small></td></tr>"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -14,6 +14,30 @@ from transformers.utils import ModelOutput
 from .lexicon_tiktalkcoref import is_blank
 
 Spans = list[list[list[list[int]]]]  # clusters of each dialogue; a cluster is a list of [first, last], inclusive
+
+
+@dataclass(eq=False)
+class SoftLabels:
+    """Labels that are probabilities, of B dialogues: what other models think of them, for one that learns from those.
+
+    Attributes:
+        starts: [B, C] that a mention starts at a character.
+        spans: [B, C, W] that (start, start + w) is a mention.
+        mentions: of each dialogue, at most M inclusive spans, ordered; no other corefers with anything.
+        pairs: [B, M, M] that a mention corefers with one before it.
+        links: of each dialogue [K, R + 1], how probable each region, then none, is for each of its clusters; None where
+            it has no pictures or no link, or where those others read text alone: then gold links are learned.
+    """
+
+    starts: Tensor
+    spans: Tensor
+    mentions: list[list[tuple[int, int]]]
+    pairs: Tensor
+    links: list[Tensor | None]
+
+    def to(self, device: torch.device | str | int) -> SoftLabels:
+        links = [None if link is None else link.to(device) for link in self.links]
+        return SoftLabels(self.starts.to(device), self.spans.to(device), self.mentions, self.pairs.to(device), links)
 
 
 @dataclass(eq=False)
@@ -34,6 +58,7 @@ class DialogueBatch(Mapping[str, Any]):
         picture_region: [Q], an index into R, where a region has several pictures; None: one each, in order.
         clusters, links, region_identities: the labels, lists of B.
         masked_input_ids: [N, L], read in the place of `input_ids` where training hides some; queries stay whole.
+        soft_labels: learned in the place of what `clusters` (with `links`: of one video) say.
     """
 
     input_ids: Tensor
@@ -52,6 +77,7 @@ class DialogueBatch(Mapping[str, Any]):
     links: list[list[int] | None] | None = None
     region_identities: list[list[str | None] | None] | None = None
     masked_input_ids: Tensor | None = None
+    soft_labels: SoftLabels | None = None
 
     @classmethod
     def of(cls, batch: Mapping[str, Any]) -> DialogueBatch:
@@ -72,8 +98,10 @@ class DialogueBatch(Mapping[str, Any]):
 
     def to(self, device: torch.device | str | int) -> DialogueBatch:
         """The batch with its tensors on a device."""
-        tensors: dict[str, Any] = {name: value.to(device) for name, value in self.items() if isinstance(value, Tensor)}
-        return replace(self, **tensors)
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in self.items() if isinstance(value, Tensor | SoftLabels)
+        }
+        return replace(self, **moved)
 
     def on_cpu(self) -> DialogueBatch:
         """The batch with all but its pictures on the CPU, where mentions, clusters and queries are described.
@@ -81,8 +109,10 @@ class DialogueBatch(Mapping[str, Any]):
         Asked for before the encoder runs: later each of these transfers would wait for it.
         """
         text = ((name, value) for name, value in self.items() if name != "pixel_values")
-        tensors: dict[str, Any] = {name: value.cpu() for name, value in text if isinstance(value, Tensor)}
-        return replace(self, **tensors)
+        moved: dict[str, Any] = {
+            name: value.to("cpu") for name, value in text if isinstance(value, Tensor | SoftLabels)
+        }
+        return replace(self, **moved)
 
     def region_counts(self) -> list[int]:
         """How many regions each dialogue has."""
@@ -116,7 +146,22 @@ class DialogueBatch(Mapping[str, Any]):
                     )
 
 
-NAMES = tuple(field.name for field in fields(DialogueBatch))
+NAMES = tuple(attribute.name for attribute in fields(DialogueBatch))
+
+
+@dataclass(eq=False)
+class EncodedBatch:
+    """What the two towers make of a batch, read once for several answers about it.
+
+    Attributes:
+        states: [B, C, H], of the characters.
+        regions: [R, P], projected; None where there are no pictures or the model sees none.
+        queries: projected, [P] each, by token ids: those of the clusters that were asked about so far.
+    """
+
+    states: Tensor
+    regions: Tensor | None = None
+    queries: dict[tuple[int, ...], Tensor] = field(default_factory=dict)
 
 
 @dataclass

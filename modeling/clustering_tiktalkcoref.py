@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .batch_tiktalkcoref import DialogueBatch
+from .batch_tiktalkcoref import DialogueBatch, SoftLabels
 from .lexicon_tiktalkcoref import PAIR_KINDS, PERSONS, contains, normalise, person
 from .mentions_tiktalkcoref import Dropout
 
@@ -206,21 +206,42 @@ def _contained(mentions: Mentions, first: Tensor, second: Tensor, wanted: Tensor
     return index[torch.tensor(held)[inverse]]
 
 
-def clustering_loss(antecedents: Tensor, scores: Tensor, entity: Tensor, count: int, kind: str = "bce") -> Tensor:
+def soft_pairs(labels: SoftLabels, mentions: Mentions, antecedents: Tensor) -> Tensor:
+    """How probable it is that mentions corefer with their antecedents, [M, K]; 0 for what the labels do not know."""
+    places = [{tuple(span): place for place, span in enumerate(found)} for found in labels.mentions]
+    known = [places[number].get((start, end), -1) for number, start, end in mentions.spans()]
+    place = torch.tensor(known, dtype=torch.long, device=antecedents.device)
+    other = place[antecedents.clamp(min=0)]
+    unknown = (antecedents < 0) | (place < 0)[:, None] | (other < 0)
+    row, column = place[:, None].clamp(min=0), other.clamp(min=0)
+    if labels.pairs.shape[1] == 0:
+        return torch.zeros(antecedents.shape, device=antecedents.device)
+    return labels.pairs[mentions.dialogue[:, None], row, column].masked_fill(unknown, 0.0)
+
+
+def clustering_loss(
+    antecedents: Tensor, scores: Tensor, entity: Tensor, count: int, kind: str = "bce", soft: Tensor | None = None
+) -> Tensor:
     """Loss of pair logits [M, K] against `entity` [M], the gold cluster's number in the batch (-1: a wrong mention).
 
     `antecedents` and `entity` are on the CPU.
 
     "bce": binary cross-entropy over pairs. "marginal": -log of the probability of the gold antecedents, or of none
     (logit 0), over mentions. Either is the sum in a dialogue, its mean over all `count` dialogues.
+
+    Args:
+        soft: with "bce", [M, K] probabilities that stand for `entity`.
     """
     real = antecedents >= 0
     gold = real & (entity[:, None] == entity[antecedents.clamp(min=0)]) & (entity >= 0)[:, None]
     real, gold = torch.stack([real, gold]).to(scores.device)
     if kind == "bce":
         # no logit is read where there is no pair: they are -inf there
-        losses = F.binary_cross_entropy_with_logits(scores.masked_fill(~real, 0.0), gold.float(), reduction="none")
+        wanted = gold.float() if soft is None else soft.to(scores.device)
+        losses = F.binary_cross_entropy_with_logits(scores.masked_fill(~real, 0.0), wanted, reduction="none")
         return torch.where(real, losses, 0.0).sum() / count
+    if soft is not None:
+        raise ValueError("clustering_loss is 'marginal', which learns from gold clusters alone: set it to 'bce'.")
     none = F.pad(scores, (1, 0), value=0.0)
     target = torch.cat([~gold.any(1, keepdim=True), gold], 1)
     losses = none.logsumexp(1) - none.masked_fill(~target, float("-inf")).logsumexp(1)

@@ -213,6 +213,7 @@ def linking_loss(
     region_dialogue: Tensor,
     count: int,
     negatives: str = "batch",
+    soft: list[Tensor] | None = None,
 ) -> Tensor:
     """How well K clusters find their regions among R.
 
@@ -227,6 +228,8 @@ def linking_loss(
         link: [K], the region that a cluster is linked to, -1 for none.
         identity: [R], a number a known person, -1 unknown.
         cluster_dialogue, region_dialogue: [K] and [R].
+        soft: how probable each region of its video, then none, is for each cluster of a dialogue, in their order: the
+            part within the video then is the cross-entropy against these.
     """
     same_video = cluster_dialogue[:, None] == region_dialogue
     person = torch.where(link >= 0, identity[link.clamp(min=0)], -1)
@@ -239,6 +242,10 @@ def linking_loss(
 
     options = torch.cat([logits.masked_fill(~same_video, float("-inf")), null[:, None]], 1)
     within = options.logsumexp(1) - options.masked_fill(~right, float("-inf")).logsumexp(1)
+    if soft is not None:
+        none = torch.cat([rows[:, -1:] for rows in soft])
+        wanted = torch.cat([torch.block_diag(*(rows[:, :-1] for rows in soft)), none], 1).to(logits.device)
+        within = -torch.where(wanted > 0, wanted * options.log_softmax(1), 0.0).sum(1)
     to_region = _soft_cross_entropy(logits, positive, allowed)
     to_cluster = _soft_cross_entropy(logits.T, positive.T, allowed.T)
     return (within.sum() + (to_region + to_cluster) / 2) / count

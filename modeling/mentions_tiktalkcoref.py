@@ -144,19 +144,19 @@ def mention_losses(
 
     The ends are trained on the gold starts; with "predicted" also on the starts that the model would follow now, none
     of whose ends is right, as decoding meets them; with "all" on every start.
+
+    Labels may be probabilities, `spans` those of start and end together: then ends are trained on a start for as much
+    as it is probable, against their probability given the start.
     """
     characters = mask[..., 0]
     loss_start = F.binary_cross_entropy_with_logits(start_logits, starts, reduction="none")
-    if end_starts == "all":
-        followed = characters
-    else:
-        followed = starts > 0
-        if end_starts == "predicted":
-            followed = followed | (start_logits.detach().sigmoid() > threshold)
-    pairs = mask & followed[..., None]
-    loss_end = F.binary_cross_entropy_with_logits(end_logits, spans, reduction="none")
+    followed = torch.ones_like(starts) if end_starts == "all" else starts
+    if end_starts == "predicted":
+        followed = followed.masked_fill(start_logits.detach().sigmoid() > threshold, 1.0)
+    ends = (spans / starts[..., None].clamp(min=torch.finfo(starts.dtype).tiny)).clamp(max=1.0)
+    loss_end = F.binary_cross_entropy_with_logits(end_logits, ends, reduction="none") * followed[..., None]
     total_start = torch.where(characters, loss_start, 0.0).sum()
-    return total_start / len(starts), torch.where(pairs, loss_end, 0.0).sum() / len(starts)
+    return total_start / len(starts), torch.where(mask, loss_end, 0.0).sum() / len(starts)
 
 
 def select_mentions(

@@ -18,8 +18,8 @@ from torch.nn import functional as F
 from transformers import PretrainedConfig
 from transformers.utils import logging
 
-from .batch_tiktalkcoref import DialogueBatch, Spans, TikTalkCorefOutput
-from .clustering_tiktalkcoref import ClusteringHead, close_clusters, clustering_loss, describe_mentions
+from .batch_tiktalkcoref import DialogueBatch, EncodedBatch, SoftLabels, Spans, TikTalkCorefOutput
+from .clustering_tiktalkcoref import ClusteringHead, close_clusters, clustering_loss, describe_mentions, soft_pairs
 from .configuration_tiktalkcoref import TikTalkCorefConfig
 from .encoders_tiktalkcoref import (
     build_text_encoder,
@@ -37,21 +37,18 @@ from .linking_tiktalkcoref import (
     cluster_contexts,
     link_targets,
     linking_loss,
-    mean_pictures,
 )
 from .mentions_tiktalkcoref import MentionHead, band_mask, mention_labels, mention_losses, select_mentions
 from .precision_tiktalkcoref import exact
 from .pretrained_tiktalkcoref import TikTalkCorefPreTrainedModel
+from .reading_tiktalkcoref import TikTalkCorefReader
 
 __all__ = ["TikTalkCorefModel", "TikTalkCorefOutput", "TikTalkCorefPreTrainedModel"]
 
 logger = logging.get_logger(__name__)
 
-TOKENS = 16384  # tokens encoded at once without gradients: bounds the memory of long dialogues
-PICTURES = 256  # pictures likewise
 
-
-class TikTalkCorefModel(TikTalkCorefPreTrainedModel):
+class TikTalkCorefModel(TikTalkCorefReader):
     """Mentions, clusters and their regions.
 
     Built from the config alone, with random weights; `from_encoders` and `from_chinese_clip` take pretrained ones.
@@ -126,28 +123,6 @@ class TikTalkCorefModel(TikTalkCorefPreTrainedModel):
         logger.warning_once("mention_head and clustering_head start from random weights and are to be trained.")
         return model
 
-    def get_input_embeddings(self) -> Any:
-        return self.text_encoder.get_input_embeddings()
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.text_encoder.set_input_embeddings(value)
-
-    def get_text_features(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
-    ) -> Tensor:
-        """Texts [K, L] -> the projected states of their [CLS], [K, P], not normalised."""
-        kinds = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        states = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask, **kinds).last_hidden_state
-        return self._linking().text_projection(states[:, 0])
-
-    def get_image_features(self, pixel_values: Tensor) -> Tensor:
-        """Pictures [Q, 3, H, W] -> their projected features [Q, P], not normalised."""
-        head, encoder = self._linking(), self.vision_encoder
-        assert encoder is not None  # it comes with the head
-        pixel_values = pixel_values.to(head.visual_projection.weight.dtype)
-        parts = [pixel_values] if torch.is_grad_enabled() else pixel_values.split(PICTURES)
-        return torch.cat([head.visual_projection(encoder(part)) for part in parts])
-
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """All parameters by the learning rate that they need: "text_encoder", "vision_encoder", "scalars", "heads".
 
@@ -163,13 +138,24 @@ class TikTalkCorefModel(TikTalkCorefPreTrainedModel):
         return groups
 
     @torch.no_grad()
-    def get_cluster_features(self, batch: Mapping[str, Any], clusters: Spans) -> Tensor:
+    def get_cluster_features(
+        self, batch: Mapping[str, Any], clusters: Spans, encoded: EncodedBatch | None = None
+    ) -> Tensor:
         """Embeddings [K, P] of given clusters, to be compared with those of regions by cosine."""
         batch = DialogueBatch.of(batch)
         batch.check_spans(clusters)
-        given = dict(enumerate(clusters))
-        queries, context, _ = self._describe_clusters(self._read(batch), given, batch.on_cpu())
+        text = batch.on_cpu()
+        encoded = encoded or EncodedBatch(self._read(batch))
+        queries, context, _ = self._describe_clusters(encoded.states, dict(enumerate(clusters)), text, encoded.queries)
         return self._linking().embed(queries, context)
+
+    @torch.no_grad()
+    def encode(self, batch: Mapping[str, Any]) -> EncodedBatch:
+        """Read a batch's text and pictures, for `predict` and `get_cluster_features` to answer from."""
+        with self._evaluating():
+            batch = DialogueBatch.of(batch).to(self.device)
+            text, seen = batch.on_cpu(), batch.pixel_values is not None and self.vision_encoder is not None
+            return EncodedBatch(self._read(batch, whole=True), self._regions(text)[0] if seen else None)
 
     @torch.no_grad()
     def start_null(self, batch: Mapping[str, Any]) -> None:
@@ -203,6 +189,7 @@ class TikTalkCorefModel(TikTalkCorefPreTrainedModel):
         links: list[list[int] | None] | None = None,
         region_identities: list[list[str | None] | None] | None = None,
         masked_input_ids: Tensor | None = None,
+        soft_labels: SoftLabels | None = None,
     ) -> TikTalkCorefOutput:
         """Logits and, with `clusters`, the losses: see `TikTalkCorefOutput`.
 
@@ -211,7 +198,7 @@ class TikTalkCorefModel(TikTalkCorefPreTrainedModel):
         batch = DialogueBatch(
             input_ids, attention_mask, token_speaker, character_index, character_utterance, character_speaker,
             characters, sentence_lengths, token_type_ids, pixel_values, region_dialogue, picture_region,
-            clusters, links, region_identities, masked_input_ids,
+            clusters, links, region_identities, masked_input_ids, soft_labels,
         )  # fmt: skip
         text = batch.on_cpu() if clusters is not None else batch
         states = self._read(batch)
@@ -222,9 +209,11 @@ class TikTalkCorefModel(TikTalkCorefPreTrainedModel):
         batch.check_spans(clusters)
         config = self.config
         mask = band_mask(character_utterance, config.max_mention_length)
-        labels = mention_labels(clusters, end_logits)
+        starts, spans = mention_labels(clusters, end_logits)
+        if soft_labels is not None:
+            starts, spans = soft_labels.starts.to(states.device), soft_labels.spans.to(states.device)
         output.loss_start, output.loss_end = mention_losses(
-            start_logits, end_logits, mask, *labels, config.end_starts, config.mention_threshold
+            start_logits, end_logits, mask, starts, spans, config.end_starts, config.mention_threshold
         )
         negatives = config.clustering_negatives
         predicted = self._select(start_logits.detach(), end_logits.detach(), text) if negatives else None
@@ -239,7 +228,11 @@ class TikTalkCorefModel(TikTalkCorefPreTrainedModel):
 
     @torch.no_grad()
     def predict(
-        self, batch: Mapping[str, Any], clusters: Spans | None = None, mentions: list | None = None
+        self,
+        batch: Mapping[str, Any],
+        clusters: Spans | None = None,
+        mentions: list | None = None,
+        encoded: EncodedBatch | None = None,
     ) -> list[dict[str, Any]]:
         """Clusters and their regions, one dict a dialogue.
 
@@ -247,6 +240,7 @@ class TikTalkCorefModel(TikTalkCorefPreTrainedModel):
             batch: What the processor makes; labels in it are not looked at.
             clusters: Given clusters of inclusive spans, one list a dialogue, to be linked alone.
             mentions: Given mentions, one list of inclusive spans a dialogue, to be clustered.
+            encoded: What `encode` made of the batch; without it the batch is read.
 
         Returns:
             For each dialogue, lists with one entry a cluster: `clusters` [[first, last], ...], `mention_scores` one
@@ -255,7 +249,7 @@ class TikTalkCorefModel(TikTalkCorefPreTrainedModel):
             of their first mentions, or as given.
         """
         with self._evaluating():
-            return self._predict(DialogueBatch.of(batch).to(self.device), clusters, mentions)
+            return self._predict(DialogueBatch.of(batch).to(self.device), clusters, mentions, encoded)
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
@@ -266,9 +260,12 @@ class TikTalkCorefModel(TikTalkCorefPreTrainedModel):
         finally:
             self.train(training)
 
-    def _predict(self, batch: DialogueBatch, clusters: Spans | None, mentions: list | None) -> list[dict[str, Any]]:
+    def _predict(
+        self, batch: DialogueBatch, clusters: Spans | None, mentions: list | None, encoded: EncodedBatch | None
+    ) -> list[dict[str, Any]]:
         text = batch.on_cpu()
-        states = self._read(batch, whole=True)
+        encoded = encoded or EncodedBatch(self._read(batch, whole=True))
+        states = encoded.states
         if clusters is None:
             if mentions is None:
                 start_logits, end_logits = self.mention_head(states)
@@ -286,63 +283,8 @@ class TikTalkCorefModel(TikTalkCorefPreTrainedModel):
             for dialogue, scores in zip(clusters, self._mention_scores(states, clusters), strict=True)
         ]
         if batch.pixel_values is not None and self.vision_encoder is not None:
-            self._link(results, states, text)
+            self._link(results, encoded, text)
         return results
-
-    # Reading.
-
-    def _linking(self) -> LinkingHead:
-        if self.linking_head is None:
-            raise ValueError("this model reads text only: its config has no vision_config.")
-        return self.linking_head
-
-    def _read(self, batch: DialogueBatch, whole: bool = False) -> Tensor:
-        """The state of every character, [B, C, H]; without gradients the windows are encoded some at a time.
-
-        Args:
-            whole: read the characters that training hides, too.
-        """
-        read = batch.input_ids if whole or batch.masked_input_ids is None else batch.masked_input_ids
-        windows, length = read.shape
-        rows = windows if torch.is_grad_enabled() else max(1, TOKENS // length)
-        parts = [self._encode(read, batch, slice(low, low + rows)) for low in range(0, windows, rows)]
-        return torch.cat(parts).flatten(0, 1)[batch.character_index.clamp(min=0)]
-
-    def _encode(self, input_ids: Tensor, batch: DialogueBatch, part: slice) -> Tensor:
-        """The states of some of the windows, [n, L, H]."""
-        speaker = batch.token_speaker[part]
-        row = torch.where(speaker > 0, (speaker - 1) % self.config.max_speakers + 1, 0)
-        embedded = self.get_input_embeddings()(input_ids[part]) + self.speaker_embedding(row)
-        kinds = {} if batch.token_type_ids is None else {"token_type_ids": batch.token_type_ids[part]}
-        mask = batch.attention_mask[part]
-        return self.text_encoder(inputs_embeds=embedded, attention_mask=mask, **kinds).last_hidden_state
-
-    def _read_queries(self, queries: list[list[int]]) -> Tensor:
-        features = []
-        step = len(queries) if torch.is_grad_enabled() else TOKENS // self.config.max_query_length
-        for low in range(0, len(queries), max(1, step)):
-            part = [torch.tensor(query) for query in queries[low : low + step]]
-            ids = nn.utils.rnn.pad_sequence(part, batch_first=True, padding_value=self.config.pad_token_id or 0)
-            lengths = torch.tensor([len(query) for query in part])
-            mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
-            features.append(self.get_text_features(ids.to(self.device), mask.to(self.device)))
-        return torch.cat(features)
-
-    def _regions(self, batch: DialogueBatch, dialogues: list[int] | None = None) -> tuple[Tensor, Tensor]:
-        """Projected regions [R', P] of some dialogues (of all), and the dialogue of each, [R'].
-
-        A region of several pictures is the mean of their embeddings.
-        """
-        pixels, owner, picture_region = batch.pixel_values, batch.region_dialogue, batch.picture_region
-        assert pixels is not None and owner is not None  # noqa: PT018 (they come together)
-        used = torch.ones_like(owner, dtype=torch.bool)
-        if dialogues is not None:
-            used = torch.isin(owner, torch.tensor(dialogues))
-        if picture_region is None:
-            return self.get_image_features(pixels[used]), owner[used]
-        shown = used[picture_region]
-        row = (used.cumsum(0) - 1)[picture_region[shown]]
-        return mean_pictures(self.get_image_features(pixels[shown]), row, int(used.sum())), owner[used]
 
     # Mentions and clusters.
 
@@ -390,7 +332,8 @@ class TikTalkCorefModel(TikTalkCorefPreTrainedModel):
         numbers = [entities.get(span, -1) for span in mentions.spans()]
         antecedents, scores = self.clustering_head(self.clustering_head.represent(states, mentions), mentions)
         entity = torch.tensor(numbers, dtype=torch.long)
-        return clustering_loss(antecedents, scores, entity, len(clusters), self.config.clustering_loss)
+        soft = soft_pairs(batch.soft_labels, mentions, antecedents) if batch.soft_labels is not None else None
+        return clustering_loss(antecedents, scores, entity, len(clusters), self.config.clustering_loss, soft)
 
     # Links.
 
@@ -404,19 +347,21 @@ class TikTalkCorefModel(TikTalkCorefPreTrainedModel):
         queries, context, cluster_dialogue = self._describe_clusters(states, trained, batch)
         regions, region_dialogue = self._regions(batch, list(trained))
         logits, null = self._linking()(queries, context, regions)
+        given = batch.soft_labels.links if batch.soft_labels is not None else []  # none of teachers that only read
+        soft = [probabilities for probabilities in given if probabilities is not None] or None
         of_each = (link, identity, cluster_dialogue, region_dialogue)
-        return linking_loss(logits, null, *of_each, len(clusters), self.config.linking_negatives)
+        return linking_loss(logits, null, *of_each, len(clusters), self.config.linking_negatives, soft)
 
-    def _link(self, results: list[dict[str, Any]], states: Tensor, batch: DialogueBatch) -> None:
+    def _link(self, results: list[dict[str, Any]], encoded: EncodedBatch, batch: DialogueBatch) -> None:
         """Fill in the regions of the clusters of `results`, where a dialogue has any."""
         counts = batch.region_counts()
         clusters = {n: found for n, result in enumerate(results) if counts[n] and (found := result["clusters"])}
         if not clusters:
             return
-        queries, context, cluster_dialogue = self._describe_clusters(states, clusters, batch)
-        features, region_dialogue = self._regions(batch)
+        queries, context, cluster_dialogue = self._describe_clusters(encoded.states, clusters, batch, encoded.queries)
+        features = self._regions(batch)[0] if encoded.regions is None else encoded.regions
         logits, null = self._linking()(queries, context, features)
-        elsewhere = (cluster_dialogue[:, None] != region_dialogue).to(logits.device)
+        elsewhere = (cluster_dialogue[:, None] != batch.region_dialogue).to(logits.device)
         options = torch.cat([logits.masked_fill(elsewhere, float("-inf")), null[:, None]], 1).log_softmax(1)
         rows = iter(exact(options))
         for number, found in clusters.items():
@@ -428,11 +373,20 @@ class TikTalkCorefModel(TikTalkCorefPreTrainedModel):
             results[number]["regions"] = assign_regions(regions, none)
 
     def _describe_clusters(
-        self, states: Tensor, clusters: dict[int, list], batch: DialogueBatch
+        self,
+        states: Tensor,
+        clusters: dict[int, list],
+        batch: DialogueBatch,
+        known: dict[tuple[int, ...], Tensor] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Projected queries [K, P], contexts [K, 2H] and dialogue numbers [K] of the clusters of some dialogues."""
+        """Projected queries [K, P], contexts [K, 2H] and dialogue numbers [K] of the clusters of some dialogues.
+
+        Queries in `known` are not read again, and those read are added to it.
+        """
         context, dialogue = cluster_contexts(states, clusters)
-        return self._read_queries(build_queries(clusters, batch, self.config)), context, dialogue
+        queries = build_queries(clusters, batch, self.config)
+        read = self._read_queries(queries) if known is None else self._read_new_queries(queries, known)
+        return read, context, dialogue
 
 
 def _fetched_with_the_model() -> None:

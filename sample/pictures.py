@@ -7,7 +7,7 @@ so that a head can be scaled, tilted and mirrored; the frame is drawn at twice i
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -64,6 +64,13 @@ def random_look(gender: str, rng: random.Random) -> Look:
         clothes=rng.choice(COLOURS["clothes"]),
         extra=rng.choice(["", "", "mask", "beard" if gender == "m" else "earrings"]),
     )
+
+
+def nearly(look: Look) -> list[Look]:
+    """Every look that differs from this one in the value of one attribute."""
+    extras = ["mask", "beard" if look.gender == "m" else "earrings"]
+    values = {**COLOURS, "eyewear": ["glasses", "sunglasses"], "extra": extras}
+    return [replace(look, **{part: other}) for part, value in look.traits() for other in values[part] if other != value]
 
 
 def draw_frame(looks: Sequence[Look], rng: random.Random) -> tuple[Image.Image, list[Box]]:

@@ -4,7 +4,8 @@ Two speakers talk about people in a video frame of two to four drawn heads. Who 
 read the description (戴红帽子的男生) and look for the head it fits.
 
 - The head spoken of is drawn uniformly, and only then described, by something that no other head of the frame has.
-- Heads of one frame share the gender. The order of the regions (that of their labels) and of the places is random.
+- Heads of one frame share the gender, and in half of the frames two of them look alike but for one attribute. The
+  order of the regions (that of their labels) and of the places is random.
 - No name and no combination of visible attributes occurs in two of the splits.
 """
 
@@ -12,8 +13,9 @@ import hashlib
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import combinations, permutations
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +25,7 @@ from tiktalkcoref.files.jsonl import write_jsonl
 from tiktalkcoref.files.progress import track
 
 from .language import (
+    ENDEARMENTS,
     GIVEN,
     NICKNAMES,
     PHRASES,
@@ -34,7 +37,7 @@ from .language import (
     make_title,
     speak,
 )
-from .pictures import Box, Look, draw_frame, random_look
+from .pictures import Box, Look, draw_frame, nearly, random_look
 
 __all__ = ["attribute_words", "make_dialogues", "write_sample"]
 
@@ -42,6 +45,7 @@ Drawn = TypeVar("Drawn")
 SPLITS = ["train", "train", "train", "train", "val", "test"]
 TYPES = ["celeb", "no_celeb"]
 PICTURED = [True] * 11 + [False]  # one dialogue in twelve has no picture
+NEAR = [True, False]  # in half of the frames two heads differ in one attribute only
 TWO_TRAITS = 0.3  # share of descriptions that name two attributes
 QUALITY = 88  # of JPEG
 ANNOTATIONS, SPLIT, TITLES = "all_textual_and_visual_annotations_format.jsonl", "split.jsonl", "video_titles.jsonl"
@@ -56,8 +60,14 @@ class Person:
     given: str
     name: str
     short: str
+    nick: str
+    namesake: str
     look: Look
     celebrity: bool
+
+    def said(self, traits: Sequence[Trait] = ()) -> Reference:
+        """How he may be spoken of."""
+        return Reference(self.look.gender, self.name, self.short, self.nick, traits)
 
 
 @dataclass
@@ -84,7 +94,7 @@ class Dialogue:
     frame: int
 
 
-def write_sample(output: Path, seed: int = 0, dialogues: int = 2000) -> Path:
+def write_sample(output: Path, seed: int = 0, dialogues: int = 3000) -> Path:
     """Write the sample corpus into `output` and return it; a folder that holds nothing but a sample is replaced.
 
     Files: `all_textual_and_visual_annotations_format.jsonl`, `split.jsonl`, `video_titles.jsonl`,
@@ -101,7 +111,7 @@ def write_sample(output: Path, seed: int = 0, dialogues: int = 2000) -> Path:
     return Path(output)
 
 
-def make_dialogues(seed: int = 0, dialogues: int = 2000) -> list[Dialogue]:
+def make_dialogues(seed: int = 0, dialogues: int = 3000) -> list[Dialogue]:
     """The corpus before it is drawn: heads without boxes."""
     if dialogues < 12:
         raise UserError(f"dialogues is {dialogues}: the sample needs at least 12, one of each split and video type")
@@ -150,19 +160,26 @@ def _dialogue(
     def anyone() -> Person:
         return rng.choice(candidates) if video_type == "celeb" else _person(split, gender, False, seed, rng)
 
-    everyone = _group(dealer.deal([2, 3, 4]), anyone)
+    def alike(look: Look) -> Look:
+        near = [other for other in nearly(look) if _owner(str(other.traits()), seed) == split]
+        return rng.choice(near or [look])  # the same look cannot be told, so that others are drawn
+
+    sizes = [3, 4] if "{r}" in scenario.first + scenario.second else [2, 3, 4]
+    everyone = _group(dealer.deal(sizes), anyone, alike if dealer.deal(NEAR) else None)
     looks = [person.look for person in everyone]
     order = list(range(len(everyone)))
-    rng.shuffle(order)  # who of them is p and who is q
-    people = {key: _described(everyone[n], looks, dealer) for key, n in zip("pq", order, strict=False)}
+    rng.shuffle(order)  # who of them is p, q and r
+    people = {key: _described(everyone[n], looks, dealer) for key, n in zip("pqr", order, strict=False)}
     present = {person.given for person in everyone}
     stranger = _until(anyone, lambda person: person.given not in present)
-    people["x"] = Reference(gender, stranger.name, stranger.short)
-    people["n"] = Reference(gender, stranger.name, stranger.short, [rng.choice(_absent(looks))])
+    people["x"] = stranger.said()
+    people["n"] = stranger.said([rng.choice(_absent(looks))])
+    people["s"] = replace(people["p"], name=everyone[order[0]].namesake)
+    people["m"] = replace(people["p"], gender="fm"["mf".index(gender)])
 
     sentences, clusters = speak(scenario, people, dealer.deal)
     heads = [Head(person, f"C{n}") for n, person in enumerate(everyone, 1)]
-    labels = {key: heads[n].label for key, n in zip("pq", order, strict=False)}
+    labels = {key: heads[n].label for key, n in zip("pqr", order, strict=False)}
     if not dealer.deal(PICTURED):
         heads, labels = [], {}
     names = [person.name for person in everyone] if video_type == "celeb" else []
@@ -179,15 +196,23 @@ def _dialogue(
     )
 
 
-def _group(size: int, anyone: Callable[[], Person]) -> list[Person]:
-    """`size` different persons of whom each has an attribute that the others lack; some attribute none of them has."""
+def _group(size: int, anyone: Callable[[], Person], alike: Callable[[Look], Look] | None) -> list[Person]:
+    """`size` different persons of whom each has an attribute that the others lack; some attribute none of them has.
+
+    `alike` gives the second the look of the first but for one attribute. The last character of a given name is in no
+    other name, so that a nickname tells whose it is.
+    """
+
+    def draw() -> list[Person]:
+        first, second, *others = (anyone() for _ in range(size))
+        return [first, replace(second, look=alike(first.look)) if alike else second, *others]
 
     def tellable(people: list[Person]) -> bool:
         looks = [person.look for person in people]
-        different = len({person.given for person in people}) == size
+        different = all(one.given[-1] not in other.name for one, other in permutations(people, 2))
         return different and all(_telling(look, looks) for look in looks) and bool(_absent(looks))
 
-    return _until(lambda: [anyone() for _ in range(size)], tellable)
+    return _until(draw, tellable)
 
 
 def _described(person: Person, looks: list[Look], dealer: _Dealer) -> Reference:
@@ -196,9 +221,7 @@ def _described(person: Person, looks: list[Look], dealer: _Dealer) -> Reference:
     common = [trait for trait in person.look.traits() if trait not in telling]
     joint = [pair for pair in combinations(common, 2) if _fits(pair, looks) == 1]
     two = joint and dealer.rng.random() < TWO_TRAITS
-    return Reference(
-        person.look.gender, person.name, person.short, dealer.rarest(joint if two else [(t,) for t in telling])
-    )
+    return person.said(dealer.rarest(joint if two else [(trait,) for trait in telling]))
 
 
 def _telling(look: Look, looks: list[Look]) -> list[Trait]:
@@ -226,18 +249,36 @@ def _celebrities(split: str, number: int, seed: int, rng: random.Random) -> list
 
 
 def _person(split: str, gender: str, celebrity: bool, seed: int, rng: random.Random) -> Person:
-    # full names have three characters and nicknames two: where one ends can be told without knowing the person
-    def names() -> tuple[str, str]:
-        given = "".join(rng.sample(GIVEN, 2 if celebrity else 1))
-        return given, given if celebrity else rng.choice(NICKNAMES) + given
-
-    given, short = _until(names, lambda drawn: _owner(drawn[1], seed) == split)
+    given, short, nicks, pairs = rng.choice(_names(split, gender, celebrity, seed))
     name = rng.choice(SURNAMES) + given if celebrity else short
-    look = _until(lambda: random_look(gender, rng), lambda drawn: _owner(drawn.traits(), seed) == split)
-    return Person(given, name, short, look, celebrity)
+    nick = rng.choice(nicks)
+    other = rng.choice([surname for surname in SURNAMES if surname != name[0]]) + rng.choice(pairs)
+    namesake = rng.choice([other, *(found for found in nicks if found != nick)])
+    look = _until(lambda: random_look(gender, rng), lambda drawn: _owner(str(drawn.traits()), seed) == split)
+    return Person(given, name, short, nick, namesake, look, celebrity)
 
 
-def _owner(value: object, seed: int) -> str:
+@cache
+def _names(split: str, gender: str, celebrity: bool, seed: int) -> list[tuple[str, str, list[str], list[str]]]:
+    """Who could be of the split: given name, short name, further nicknames, given names that end like his.
+
+    Full names have three characters and nicknames two: where one ends can be told without knowing the person.
+    """
+    found = []
+    for given in map("".join, permutations(GIVEN, 2 if celebrity else 1)):
+        last = given[-1]
+        nicks = [prefix + last for prefix in NICKNAMES]
+        for short in [given] if celebrity else nicks:
+            further = [*(nick for nick in nicks if nick != short), *(last + ending for ending in ENDEARMENTS[gender])]
+            pairs = [given] if celebrity else [first + last for first in GIVEN if first != last]
+            further, pairs = ([name for name in names if _owner(name, seed) == split] for names in (further, pairs))
+            if further and pairs and _owner(short, seed) == split:
+                found.append((given, short, further, pairs))
+    return found
+
+
+@cache
+def _owner(value: str, seed: int) -> str:
     """The one split that a name or a look belongs to."""
     digest = hashlib.sha256(f"{seed} {value}".encode()).digest()
     return SPLITS[int.from_bytes(digest[:4], "big") % len(SPLITS)]

@@ -10,6 +10,7 @@ from PIL import Image, ImageOps
 
 from tiktalkcoref.files.errors import UserError
 
+from .heads import find_heads
 from .texts import say
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
@@ -79,8 +80,10 @@ def read_visit(visit: Visit) -> dict[str, Any]:
     if visit.pictures:
         dialogue["regions"] = read_pictures(visit.pictures)
     elif visit.frame:
-        dialogue["frames"] = [read_picture(visit.frame, "frame")]
-        dialogue["boxes"] = [{"frame": 0, "bbox": box} for box in read_boxes(visit.boxes, dialogue["frames"][0].size)]
+        frame = read_picture(visit.frame, "frame")
+        boxes = read_boxes(visit.boxes, frame.size) if visit.boxes.strip() else detect_boxes(frame)
+        dialogue["frames"] = [frame]
+        dialogue["boxes"] = [{"frame": 0, "bbox": box} for box in boxes]
     elif visit.boxes.strip():
         raise InputError("frame", "no_frame")
     elif visit.video:
@@ -103,6 +106,26 @@ def read_chat(text: str) -> tuple[list[str], list[str]]:
     for line, match in zip(lines, named, strict=True):
         sentences.append(match[2] if match else line)
         speakers.append(match[1].strip() if match else speakers[-1])
+    return sentences, speakers
+
+
+def split_chat(text: str) -> list[list[str]]:
+    """A chat as rows of [speaker, words], those who are not named by turns A and B."""
+    sentences, speakers = read_chat(text)
+    return [[speakers[n] if speakers else "AB"[n % 2], sentence] for n, sentence in enumerate(sentences)]
+
+
+def read_rows(rows: Sequence[Sequence[str]]) -> tuple[list[str], list[str]]:
+    """Utterances and speakers of rows of (speaker, words); empty rows are left out.
+
+    A row without a speaker goes on with the one of the row before.
+    """
+    sentences: list[str] = []
+    speakers: list[str] = []
+    for speaker, words in rows or ():
+        if words.strip():
+            sentences.append(words.strip())
+            speakers.append(speaker.strip() or (speakers[-1] if speakers else "A"))
     return sentences, speakers
 
 
@@ -143,10 +166,28 @@ def read_boxes(text: str, size: tuple[int, int]) -> list[list[int]]:
         if not (0 <= x1 < x2 <= size[0] and 0 <= y1 < y2 <= size[1]):
             raise InputError("frame", "bad_box", line=number, found=line[:60], width=size[0], height=size[1])
         boxes.append(box)
-    if not boxes:
-        raise InputError("frame", "no_boxes")
     if len(boxes) > LIMITS.pictures:
         raise InputError("frame", "too_many_pictures", found=len(boxes), limit=LIMITS.pictures)
+    return boxes
+
+
+def write_boxes(boxes: Sequence[Sequence[object]]) -> str:
+    """Boxes as `read_boxes` takes them."""
+    return "\n".join(", ".join(map(str, box)) for box in boxes)
+
+
+def detect_boxes(frame: Image.Image) -> list[list[int]]:
+    """Boxes of the heads that are found in a frame.
+
+    Raises:
+        InputError: none is, or there is nothing here to find them.
+    """
+    try:
+        boxes = find_heads(frame, LIMITS.pictures)
+    except UserError as error:  # no weights, or no extra `tracking`
+        raise InputError("frame", "no_detector") from error
+    if not boxes:
+        raise InputError("frame", "no_boxes")
     return boxes
 
 

@@ -20,22 +20,39 @@ from PIL import Image
 
 from tiktalkcoref.files.errors import message_for_user
 
-from .components import example_gallery, note, result_view
+from .components import START, dialogue_rows, example_gallery, frame_editor, note, result_view
 from .engine import Engine, candidates
 from .examples import Example, make_examples
-from .inputs import LIMITS, InputError, Visit, read_chat, read_visit
+from .inputs import (
+    LIMITS,
+    InputError,
+    Visit,
+    detect_boxes,
+    read_boxes,
+    read_picture,
+    read_rows,
+    read_visit,
+    split_chat,
+    write_boxes,
+)
 from .texts import LANGUAGES, say
 from .uploads import KEPT_SECONDS, Uploads, open_folder
 from .video import People, find_people
-from .view import data_url, make_view, palette_css
+from .view import FRAME, data_url, make_view, palette_css
 
 logger = logging.getLogger(__name__)
 
 FIELDS = ("chat", "pictures", "frame", "video")  # those that have a note beside them
 QUEUE = 64  # requests that may wait
 THUMBNAIL = 240  # px
-# The language of the browser, unless the address says ?lang=; and the example that the address names.
+Rows = list[list[str]]  # [speaker, words]
+# The language of the browser, unless the address says ?lang=; and the example that the address names. Gradio names its
+# upload buttons otherwise than they read, which those who speak to their browser cannot guess.
 ARRIVE = """() => {
+  const rename = () => document.querySelectorAll(".upload-container[aria-label]").forEach(
+    (button) => button.removeAttribute("aria-label"));
+  new MutationObserver(rename).observe(document.body, { childList: true, subtree: true });
+  rename();
   const asked = new URLSearchParams(location.search);
   const language = (asked.get("lang") || navigator.language || "en").startsWith("zh") ? "zh" : "en";
   return [language, asked.get("example") || ""];
@@ -45,6 +62,12 @@ SET_LANGUAGE = """(language) => {
   window.dispatchEvent(new Event("ttc-language"));
   return language;
 }"""
+# The frame shows the boxes that are written, and the other way round.
+DRAW_BOXES = """(text, view) => view && {
+  ...view,
+  boxes: text.split("\\n").map((line) => (line.match(/-?\\d+/g) || []).map(Number)).filter((box) => box.length === 4),
+}"""
+WRITE_BOXES = """(view) => view.boxes.map((box) => box.join(", ")).join("\\n")"""
 
 
 def launch(model: str, port: int | None = None, block: bool = True, host: str | None = None) -> Any:
@@ -123,13 +146,17 @@ class _Page:
 
     def _lay_out_inputs(self) -> None:
         self.notes: dict[str, gr.HTML] = {}
-        self.chat = self._said(gr.Textbox(lines=4, max_lines=14, elem_id="chat"), label="chat", info="chat_info")
+        self._static("<h2>{}</h2>", "chat")
+        self.chat = dialogue_rows(split_chat)
         self.notes["chat"] = note("note-chat")
         self.title = self._said(gr.Textbox(elem_id="title", max_lines=1), label="video_title")
         with gr.Tabs():
             with self._said(gr.Tab(elem_id="tab-frame"), label="tab_frame"):
                 self.frame = self._said(gr.File(type="filepath", height=110, elem_id="frame"), label="frame")
-                self.boxes = self._said(gr.Textbox(lines=3, elem_id="boxes"), label="boxes", info="boxes_info")
+                self.editor = frame_editor()
+                self.boxes = self._said(
+                    gr.Textbox(lines=2, visible=False, elem_id="boxes"), label="boxes", info="boxes_info"
+                )
                 self.notes["frame"] = note("note-frame")
             with self._said(gr.Tab(elem_id="tab-pictures"), label="tab_pictures"):
                 self.pictures = self._said(
@@ -176,8 +203,15 @@ class _Page:
         runs = [self.run.click(**running)]
         picked = self.gallery.select(self._pick, None, [*fields, self.example], **private)
         runs.append(picked.then(**running))
-        self.chat.input(lambda: "", None, self.example, queue=False, **private)
-        self.stop.click(self._stopped, self.language, self.status, cancels=runs, queue=False, **private)
+        self.chat.input(None, None, self.example, js="() => ''", **private)
+        self.frame.change(
+            self._framed,
+            [self.frame, self.boxes, self.language],
+            [self.editor, self.boxes, self.notes["frame"]],
+            **private,
+        )
+        self.boxes.change(None, [self.boxes, self.editor], self.editor, js=DRAW_BOXES, **private)
+        self.editor.input(None, self.editor, self.boxes, js=WRITE_BOXES, **private)
         self.clear.click(self._cleared, None, [*fields, self.example, *shown], queue=False, **private)
         gr.on(
             [self.language.change], self._speak, self.language, [*labelled, self.problem_note], js=SET_LANGUAGE,
@@ -189,6 +223,9 @@ class _Page:
         )  # fmt: skip
         opened = arrival.then(self._open, self.arrived, [*fields, self.example], queue=False, **private)
         runs.append(opened.then(**(running | {"fn": self._run_named})))
+        for started in runs:  # each by itself: in a list the last ones wait, and would end what was started meanwhile
+            ended = self.stop.click(None, cancels=started, **private)
+            ended.then(self._stopped, self.language, self.status, queue=False, **private)
         self.blocks.unload(self._leave)
         gr.api(self.resolve, api_name="resolve", concurrency_id="model", concurrency_limit=1)
 
@@ -203,11 +240,11 @@ class _Page:
         if example is None:
             return [gr.skip()] * 7
         frame = str(example.frame) if example.frame else None
-        return [example.chat, example.title, None, frame, example.boxes_text(), None, example.name]
+        return [split_chat(example.chat), example.title, None, frame, write_boxes(example.boxes), None, example.name]
 
     def _run_named(
-        self, chat: str, title: str, pictures: list[str] | None, frame: str | None, boxes: str, video: str | None,
-        example: str, language: str, request: gr.Request,
+        self, chat: Rows, title: str, pictures: list[str] | None, frame: str | None, boxes: str | None,
+        video: str | None, example: str, language: str, request: gr.Request,
     ) -> Iterator[list[Any]]:  # fmt: skip
         """As `_run`, where the address named an example."""
         if example:
@@ -215,11 +252,26 @@ class _Page:
         else:
             yield [gr.skip()] * (2 + len(FIELDS))
 
+    def _framed(self, frame: str | None, boxes: str | None, language: str, request: gr.Request) -> list[Any]:
+        """A frame was given or taken away: what is drawn, its boxes, those of the heads found if there are none."""
+        if frame is None:
+            return [None, gr.Textbox("", visible=False), None]
+        self.uploads.remember(request.session_hash or "", [frame])
+        view: dict[str, Any] | None = None
+        try:
+            picture = read_picture(frame, "frame")
+            view = {"picture": data_url(picture, FRAME), "width": picture.width, "height": picture.height, "boxes": []}
+            view["boxes"] = read_boxes(boxes, picture.size) if boxes else detect_boxes(picture)
+        except InputError as error:
+            text = gr.skip() if view is None else gr.Textbox(visible=True)
+            return [view, text, {"text": error.message(language), "alert": view is None}]
+        return [view, gr.Textbox(write_boxes(view["boxes"]), visible=True), None]
+
     def _stopped(self, language: str) -> dict[str, Any]:
         return {"text": say("stopped", language)}
 
     def _cleared(self) -> list[Any]:
-        return ["", "", None, None, "", None, "", None, None, *[None] * len(FIELDS)]
+        return [START, "", None, None, "", None, "", None, None, *[None] * len(FIELDS)]
 
     def _speak(self, language: str) -> list[Any]:
         updates = [
@@ -233,12 +285,12 @@ class _Page:
     # Work
 
     def _run(
-        self, chat: str, title: str, pictures: list[str] | None, frame: str | None, boxes: str, video: str | None,
-        example: str, language: str, request: gr.Request,
+        self, chat: Rows, title: str, pictures: list[str] | None, frame: str | None, boxes: str | None,
+        video: str | None, example: str, language: str, request: gr.Request,
     ) -> Iterator[list[Any]]:  # fmt: skip
         """What the page shows, step by step: result, status, a note for each field."""
         self.uploads.remember(request.session_hash or "", [*(pictures or []), frame, video])
-        visit = Visit(*read_chat(chat), title, pictures or [], frame, boxes, video)
+        visit = Visit(*read_rows(chat), title, pictures or [], frame, boxes or "", video)
         none = [None] * len(FIELDS)
         started = time.perf_counter()
         try:
@@ -303,14 +355,14 @@ class _Page:
             speakers: who says each; without it two take turns.
             title: of the video.
             regions: pictures of heads; or
-            frame, boxes: a picture and [left, top, right, bottom] of each head in pixels; or
+            frame, boxes: a picture and [left, top, right, bottom] of each head in pixels, heads are looked for without
+                boxes; or
             video: a short video.
         """
         try:
             visit = Visit(
                 sentences, speakers or [], title, [str(self._uploaded(file)) for file in regions or []],
-                self._uploaded(frame), "\n".join(" ".join(map(str, box)) for box in boxes or []),
-                self._uploaded(video),
+                self._uploaded(frame), write_boxes(boxes or []), self._uploaded(video),
             )  # fmt: skip
             *_, view = self._work(visit)
         except Exception as error:

@@ -3,17 +3,6 @@
 const root = element.querySelector(".ttc-result");
 let pinned = 0; // the cluster that is lit up where nothing is pointed at
 
-function word(key) {
-  return WORDS[document.documentElement.lang.startsWith("zh") ? "zh" : "en"][key];
-}
-
-function make(tag, className, ...children) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  node.append(...children); // strings become text nodes
-  return node;
-}
-
 function percent(score) {
   return score >= 0.995 && score < 1 ? ">99%" : Math.round(100 * score) + "%";
 }
@@ -121,12 +110,6 @@ function drawDetail(view, number, into) {
 }
 
 // The picture
-
-function place(node, [x1, y1, x2, y2]) {
-  Object.assign(node.style, {
-    left: 100 * x1 + "%", top: 100 * y1 + "%", width: 100 * (x2 - x1) + "%", height: 100 * (y2 - y1) + "%",
-  });
-}
 
 function drawFrame(view) {
   const image = make("img", "");

@@ -13,10 +13,11 @@ TEXTS: dict[str, tuple[str, str]] = {
     "language": ("Language", "语言"),
     "examples": ("Examples", "示例"),
     "chat": ("Dialogue", "对话"),
-    "chat_info": (
-        "One utterance a line: “A: words”, or the words alone. Paste a whole chat.",
-        "每行一句：“甲：说的话”，也可以只写话。可以粘贴整段聊天记录。",
-    ),
+    "paste_here": ("Write, or paste a whole chat", "写一句，或粘贴整段聊天记录"),
+    "speaker": ("Speaker", "说话人"),
+    "line": ("Line", "话语"),
+    "add_line": ("Add a line", "加一句"),
+    "remove_line": ("Remove line", "删除话语"),
     "video_title": ("Title of the video (optional)", "视频标题（可不填）"),
     "tab_pictures": ("Heads", "头像"),
     "tab_frame": ("Frame", "画面"),
@@ -24,7 +25,12 @@ TEXTS: dict[str, tuple[str, str]] = {
     "pictures": ("Pictures of heads, one a person", "头像图片，每人一张"),
     "frame": ("Frame", "画面"),
     "boxes": ("Boxes of the heads", "头部方框"),
-    "boxes_info": ("One a line, in pixels: left, top, right, bottom", "每行一个，单位像素：左, 上, 右, 下"),
+    "boxes_info": (
+        "One a line, in pixels: left, top, right, bottom. Heads are looked for if there is none.",
+        "每行一个，单位像素：左, 上, 右, 下。不填则自动查找头部。",
+    ),
+    "draw_boxes": ("Drag over a head to draw its box.", "在头部上拖动即可画出方框。"),
+    "remove_head": ("Remove the box of head", "删除头像方框"),
     "video": ("A short video", "一段短视频"),
     "run": ("Find who is who", "看看谁是谁"),
     "stop": ("Stop", "停止"),
@@ -80,8 +86,14 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "gone": ("{name} has been deleted meanwhile; upload it again.", "{name} 已被删除，请重新上传。"),
     "no_boxes": (
-        "Say where the heads are: one box a line, for example 10, 20, 90, 120.",
-        "请写明头部位置：每行一个方框，例如 10, 20, 90, 120。",
+        "No head was found in the frame: say where the heads are, by dragging over them or one box a line, for "
+        "example 10, 20, 90, 120.",
+        "画面里没有找到头部：请写明头部位置，在画面上拖出方框，或每行写一个，例如 10, 20, 90, 120。",
+    ),
+    "no_detector": (
+        "Heads cannot be looked for here: say where the heads are, by dragging over them or one box a line, for "
+        "example 10, 20, 90, 120.",
+        "这里无法自动查找头部：请写明头部位置，在画面上拖出方框，或每行写一个，例如 10, 20, 90, 120。",
     ),
     "no_frame": ("There are boxes, but no frame: upload it too.", "有方框但没有画面：请也上传画面。"),
     "bad_box": (

@@ -2,9 +2,9 @@
 
 import base64
 import io
-import os
 import queue
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -12,9 +12,11 @@ from typing import Any
 
 from PIL import Image
 
+from .heads import tracker
 from .inputs import LIMITS, InputError
 
 MAX_PIXELS = 1920 * 1088  # of one picture of the video
+TELL_SECONDS = 0.4  # each step costs time on the server and on the page
 
 
 @dataclass
@@ -89,12 +91,17 @@ def _track(path: str, steps: "queue.Queue[Any]", stop: threading.Event) -> Peopl
     video.max_seconds = LIMITS.video_seconds + 1  # a file may say less than it holds
     total = 2 * (video.seconds or 0.0)  # it is read twice
 
+    told = 0.0
+
     def tell(done: float) -> None:
+        nonlocal told
         if stop.is_set():
             raise _StoppedError
-        steps.put((min(done, total) / 2, total / 2))
+        if time.monotonic() - told > TELL_SECONDS:
+            told = time.monotonic()
+            steps.put((min(done, total) / 2, total / 2))
 
-    found = _tracker()(video, tell)
+    found = tracker()(video, tell)
     if not found.entities:
         raise InputError("video", "no_heads")
     crops, entities = candidates(found)
@@ -106,19 +113,3 @@ def _encode(picture: Image.Image) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return base64.b64encode(buffer.getvalue()).decode()
-
-
-_lock = threading.Lock()
-_loaded: list[Any] = []
-
-
-def _tracker() -> Any:
-    """The tracker, its networks loaded once; the folder TIKTALKCOREF_TRACKING_WEIGHTS is asked before the Hub."""
-    from tiktalkcoref.tracking.settings import Settings
-    from tiktalkcoref.tracking.tracker import VideoTracker
-
-    with _lock:
-        if not _loaded:
-            weights = os.environ.get("TIKTALKCOREF_TRACKING_WEIGHTS")
-            _loaded.append(VideoTracker(Settings(), weights))
-    return _loaded[0]

@@ -25,7 +25,7 @@ def serving(model: Path | str, home: Path, stop: int = signal.SIGINT) -> Iterato
         command = [sys.executable, str(script), "app", "--model", str(model)]
         process = subprocess.Popen(command, env=environment, cwd=home, stdout=log, stderr=log)
         try:
-            yield _wait(process, home / "log"), process
+            yield wait_for(process, home / "log"), process
         finally:
             process.send_signal(stop)
             process.wait(60)
@@ -43,7 +43,8 @@ def upload_folders(home: Path) -> list[Path]:
     return sorted((home / "temporary").glob("tiktalkcoref-space-*"))
 
 
-def _wait(process: subprocess.Popen, log: Path) -> str:
+def wait_for(process: subprocess.Popen, log: Path) -> str:
+    """The address that the page says in its log once it serves."""
     deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
         text = log.read_text()

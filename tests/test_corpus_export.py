@@ -13,10 +13,9 @@ from PIL import Image
 
 from tiktalkcoref.corpus.chinese_clip import query_text
 from tiktalkcoref.corpus.conll import conll_document, parse_conll, read_conll
-from tiktalkcoref.corpus.export import export
+from tiktalkcoref.corpus.export import export, jsonlines_line, read_jsonlines
 from tiktalkcoref.corpus.files import find_files
 from tiktalkcoref.corpus.formats import ExportError, split_document_name
-from tiktalkcoref.corpus.jsonlines import jsonlines_line, read_jsonlines
 from tiktalkcoref.corpus.reading import read_corpus
 
 

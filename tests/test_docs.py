@@ -18,9 +18,11 @@ NOT_RUN = {
     "pip install '.": "tested by installing the wheel; the page in tests/test_space_*.py",
     "tiktalkcoref backbone": "downloads; each command in tests/test_training_*.py, test_evaluation.py, test_cli.py",
     "benchmarks/results_text.py": "trains for hours",
+    "benchmarks/bench_sample.py": "trains three times",
     "NAME": "run against a local Hub by tests/test_hub_push.py and test_hub_load.py",
     "tiktalkcoref track": "needs the weights of the face networks",
     'weights="weights"': "likewise",
+    "HOST": "several machines; on one by tests/test_inference_ray.py and the snippet after it",
 }
 
 

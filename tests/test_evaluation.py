@@ -13,6 +13,7 @@ from rich.console import Console
 
 from tiktalkcoref.evaluate_metric import score
 from tiktalkcoref.evaluation import baselines, evaluate, models, pools
+from tiktalkcoref.evaluation.challenge import load_challenge
 from tiktalkcoref.evaluation.dialogues import load_dialogues
 from tiktalkcoref.evaluation.headline import headline
 from tiktalkcoref.evaluation.output import OutputError
@@ -90,7 +91,8 @@ def test_retrieval_ranks_all_regions_but_those_of_the_same_person(build_tiny):
         | {"region_identities": names}
         for number, names in enumerate(people)
     ]
-    rows, references = pools.retrieval(model, processor, dialogues, batch_size=2)
+    predictions = predict_dialogues(model, processor, dialogues, batch_size=2, in_full=True)
+    rows, references = pools.retrieval(dialogues, predictions)
     assert [len(row[0]) for row in rows] == [4, 4, 5]  # the first two show 王: his other region is left out
     assert [reference["regions"] for reference in references] == [4, 4, 5]
     batch = processor(dialogues[2:])
@@ -122,6 +124,36 @@ def test_scores_file_says_what_was_measured(evaluated, dialogues):
     gold = result["baselines"]["every mention its own cluster, gold mentions"]
     assert gold["mention_f1"] == 1.0
     assert 0.0 < gold["conll_f1"] < 1.0
+    challenge = result["challenge"]
+    assert challenge["all"]["n"] == sum(row["n"] for name, row in challenge.items() if name != "all") >= 55
+    shown = [f"<td>{name}</td><td>{row['exact']} of {row['n']}</td>" for name, row in challenge.items()]
+    page = (output / "report.html").read_text(encoding="utf-8")
+    assert all(cells in page for cells in shown)
+
+
+def test_text_and_pictures_are_read_once(tiny_model_folder, sample_corpus, dialogues, tmp_path, monkeypatch):
+    """By a whole evaluation: predictions, gold clusters, retrieval, baselines and challenge set share what was read."""
+    model, processor = models.load_model(tiny_model_folder)
+    monkeypatch.setattr(evaluate, "load_model", lambda _: (model, processor))
+    seen = {"pictures": 0, "windows": 0, "queries": 0}
+
+    def count_text(module, args, given):
+        kind = "windows" if "inputs_embeds" in given else "queries"  # only dialogues carry speakers
+        seen[kind] += len(given["inputs_embeds" if kind == "windows" else "input_ids"])
+
+    model.text_encoder.register_forward_pre_hook(count_text, with_kwargs=True)
+    model.vision_encoder.register_forward_pre_hook(
+        lambda module, args: seen.update(pictures=seen["pictures"] + len(args[0]))
+    )
+    options = {"split": "train", "resampling": evaluate.Resampling(0), "batch_size": 5}
+    evaluate.evaluate(tiny_model_folder, str(sample_corpus), tmp_path / "out", **options)
+    challenge = [{key: d[key] for key in d if key != "phenomenon"} for d in load_challenge()]
+    assert seen["windows"] == sum(len(processor([d])["input_ids"]) for d in [*dialogues, *challenge])
+    assert seen["pictures"] == sum(len(d.get("regions", ())) for d in dialogues)
+    found = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text("utf-8").splitlines()]
+    pictured = [p for d, p in zip(dialogues, found, strict=True) if d.get("regions")]
+    asked = [dialogue["clusters"] for dialogue in dialogues] + [prediction["clusters"] for prediction in pictured]
+    assert 0 < seen["queries"] <= sum(map(len, asked))
 
 
 def test_predictions_file_gives_the_scores_again(evaluated, dialogues):
@@ -230,7 +262,7 @@ def test_retrieval_makes_no_float64(build_tiny, dialogues):
     """MPS has none."""
     model, processor = build_tiny(vision=True)
     with NoFloat64():
-        rows, _ = pools.retrieval(model, processor, dialogues, batch_size=8)
+        rows, _ = pools.retrieval(dialogues, predict_dialogues(model, processor, dialogues, batch_size=8, in_full=True))
     assert rows
 
 

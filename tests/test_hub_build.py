@@ -87,8 +87,10 @@ def test_a_folder_with_other_files_is_not_built_into(hub, dataset, tmp_path):
 
 def test_a_build_that_was_killed_is_built_anew(hub, tmp_path):
     built = tmp_path / "built"
-    (built / ".metric.unfinished").mkdir(parents=True)
-    (built / ".metric.unfinished/half.py").write_text("")
+    token = "0123456789ab"  # what a writer that was killed has left: see `files.atomic`
+    (built / f".metric.tmp-{token}").mkdir(parents=True)
+    (built / f".metric.tmp-{token}/half.py").write_text("")
+    (built / f".metric.lock-{token}").touch()
     run_client(hub, push("metric", "--build-dir", built), tmp_path)
     assert sorted(path.name for path in built.iterdir()) == ["metric"]
     assert holds(hub, METRIC, built / "metric")

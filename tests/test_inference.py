@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from tiktalkcoref.cli import app
 from tiktalkcoref.files.errors import UserError
+from tiktalkcoref.inference.deaths import counted, find_killers
 from tiktalkcoref.inference.job import Settings, predict_files
 from tiktalkcoref.inference.predictor import Predictor, fast_in_bf16, plan_batches
 from tiktalkcoref.inference.sources import FileSource
@@ -47,6 +48,22 @@ def settings(model: Path, **changes) -> Settings:
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.glob("part-*"))}
+
+
+def run_alone(source: str, rows: Path, folder: Path, model: Path) -> subprocess.Popen:
+    """The local engine in a process of its own, over a source of this class."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    return subprocess.Popen([sys.executable, "-c", RUN, source, rows, folder, model], env=environment)
+
+
+RUN = """
+import sys
+from pathlib import Path
+from inference_poison import FileSource, PoisonSource
+from tiktalkcoref.inference.job import Settings, predict_files
+source, (rows, folder, model) = globals()[sys.argv[1]], map(Path, sys.argv[2:])
+predict_files(source([rows]), folder, Settings(str(model), "fp32", format="jsonl", shard_rows=20))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -168,30 +185,70 @@ def test_a_run_that_is_killed_goes_on(rows, undisturbed, tiny_model_folder, tmp_
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_killed_at_twenty_random_moments(rows, undisturbed, tiny_model_folder, tmp_path):
-    """SIGKILL from the start of the command to its end; the last run of each is let to its end. Seed 0."""
+    """SIGKILL from the loading of the model to the last shard; each time the next run goes on. Seed 0."""
     draw = random.Random(0)
-    command = [sys.executable, "-c", RUN, str(rows), str(tmp_path / "out"), str(tiny_model_folder)]
     begun = time.monotonic()
-    subprocess.run(command, check=True)
+    assert run_alone("FileSource", rows, tmp_path / "usual", tiny_model_folder).wait() == 0
     usual = time.monotonic() - begun
     for moment in range(20):
-        command[4] = str(tmp_path / f"out{moment}")
-        process = subprocess.Popen(command)
+        folder = tmp_path / f"out{moment}"
+        process = run_alone("FileSource", rows, folder, tiny_model_folder)
         time.sleep(usual * draw.uniform(0.4, 1.0))
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         process.wait()
-        subprocess.run(command, check=True)
-        assert contents(tmp_path / f"out{moment}") == undisturbed
+        assert contents(folder).items() <= undisturbed.items()  # what is there is whole
+        assert run_alone("FileSource", rows, folder, tiny_model_folder).wait() == 0
+        assert contents(folder) == undisturbed
+        assert not list(folder.glob(".*.tries"))
 
 
-RUN = """
-import sys
-from pathlib import Path
-from tiktalkcoref.inference.job import Settings, predict_files
-from tiktalkcoref.inference.sources import FileSource
-rows, folder, model = map(Path, sys.argv[1:])
-predict_files(FileSource([rows]), folder, Settings(str(model), "fp32", format="jsonl", shard_rows=20))
-"""
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_rows_that_kill_their_process_are_found_by_the_third_start(tiny_model_folder, tmp_path):
+    lines = [dialogue(number) | ({"doc_key": "poison"} if number in (3, 27, 38) else {}) for number in range(50)]
+    job = "PoisonSource", write_lines(tmp_path / "rows.jsonl", lines), tmp_path / "out", tiny_model_folder
+    ended = [run_alone(*job).wait() for _ in range(5)]  # two shards of three have such rows
+    assert ended == [-signal.SIGKILL] * 4 + [0]
+    found = [json.loads(line) for part in contents(tmp_path / "out").values() for line in part.splitlines()]
+    assert [row["row"] for row in found] == list(range(50))
+    bad = {row["row"]: row["error"] for row in found if row["error"] is not None}
+    assert bad == {
+        number: f"row {number} killed the process that read it, alone and twice (SIGKILL)" for number in (3, 27, 38)
+    }
+    assert found[3]["sentences"] == lines[3]["sentences"]
+    assert not list((tmp_path / "out").glob(".part*"))
+
+
+@pytest.mark.parametrize("deaths", [1, 3, 5])
+def test_a_shard_that_kills_again_and_again_comes_to_an_end(rows, undisturbed, tiny_model_folder, tmp_path, deaths):
+    """Made again as it was; then without batches; then given up, its rows with a message."""
+    folder, path = tmp_path / "out", tmp_path / "out" / "part-000002.jsonl"
+    predict_files(FileSource([rows]), folder, settings(tiny_model_folder))
+    path.unlink()
+    path.with_name(f".{path.name}.tries").write_bytes(b"." * deaths)
+    summary = predict_files(FileSource([rows]), folder, settings(tiny_model_folder))
+    assert summary == {"rows": 130, "errors": 20 * (deaths == 5)}
+    found, before = read_lines(path), [json.loads(line) for line in undisturbed[path.name].splitlines()]
+    assert [row["row"] for row in found] == [row["row"] for row in before]
+    if deaths == 5:
+        assert {row["error"] for row in found} == {"rows 40 to 59: their process died 5 times; not tried any more"}
+    else:
+        assert [len(row["clusters"]) for row in found] == [len(row["clusters"]) for row in before]
+    assert not list(folder.glob(".part*"))
+
+
+def test_an_error_is_no_death(tmp_path):
+    path = tmp_path / "part"
+    with pytest.raises(OSError, match="full"), counted(path):
+        raise OSError("the disk is full")
+    with counted(path) as deaths:
+        assert deaths == 0
+
+
+def test_the_reason_why_rows_cannot_be_read_alone_is_told(rows, tmp_path):
+    (shard, *_) = FileSource([rows]).shards(20)
+    with pytest.raises(RuntimeError, match=r"ended with code 1: .*holds no model"):
+        find_killers(FileSource([rows]), shard, settings(tmp_path).predictor)
 
 
 def test_results_of_another_run_are_not_mixed_in(rows, tiny_model_folder, tmp_path):

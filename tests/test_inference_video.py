@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from tracking_fakes import ColourEmbedder, DiscHeads, discs, standing, walking
@@ -17,6 +18,7 @@ from tiktalkcoref.cli import app
 from tiktalkcoref.inference import videos
 from tiktalkcoref.inference.videos import spans
 from tiktalkcoref.tracking.tracker import VideoTracker
+from tiktalkcoref.tracking.weights import WeightsError
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +76,56 @@ def test_a_file_of_dialogues_names_its_videos(tiny_model_folder: Path, clip: Pat
     found = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
     assert ["entities" in result for result in found] == [True, False, True]
     assert found[0]["entities"][0]["crop"] != found[2]["entities"][0]["crop"]
+
+
+def test_any_number_of_videos_into_a_folder(tiny_model_folder: Path, clip: Path, tmp_path: Path, monkeypatch) -> None:
+    """Crops lie beside the rows that name them, bad videos have a message, a video of several rows is read once."""
+    tracked: list[Path] = []
+    track = VideoTracker.__call__
+    monkeypatch.setattr(VideoTracker, "__call__", lambda self, video: tracked.append(Path(video)) or track(self, video))
+    (tmp_path / "clip.mp4").write_bytes(clip.read_bytes())
+    (tmp_path / "text.mp4").write_text("no video")
+    videos = ["clip.mp4", "text.mp4", None, "none.mp4", "clip.mp4", 5, "https://a.b/c.mp4", "clip.mp4"]
+    rows = [{"sentences": ["这个男生爱她吗"], "video": video} for video in videos]
+    rows.append(rows[0] | {"regions": ["a.png"]})
+    (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    arguments = ("predict", "--model", tiny_model_folder, "--input", tmp_path / "in.jsonl", "--shard-rows", 5)
+    result = run(*arguments, "--output", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "wrote 9 rows, 5 errors" in result.output
+    found = [row for path in sorted((tmp_path / "out").glob("part-*")) for row in pq.read_table(path).to_pylist()]
+    messages = [row["error"] for row in found]
+    assert [message is None for message in messages] == [True, False, True, False, True, False, False, True, False]
+    for place, part in {1: "text.mp4", 3: "none.mp4", 5: "type int", 6: "is a URL", 8: "both video and"}.items():
+        assert part in messages[place]
+    assert [len(row["entities"] or ()) for row in found] == [2, 0, 0, 0, 2, 0, 0, 2, 0]
+    assert [path.name for path in tracked].count("clip.mp4") == 1
+    for row in (found[0], found[4], found[7]):
+        for entity in row["entities"]:
+            assert entity["crop"] == f"crops/{row['row'] // 5:06d}/{row['row']}-{entity['id']}.png"
+            assert Image.open(tmp_path / "out" / entity["crop"]).width > 30
+            assert entity["tracks"][0]["times"][0] == 0
+            assert len(entity["tracks"][0]["boxes"][0]) == 4
+    found[0]["row"] = 4
+    assert found[0]["entities"][0]["tracks"] == found[4]["entities"][0]["tracks"]
+
+
+def test_a_tracker_that_cannot_be_had_is_told_in_each_row(tiny_model_folder, clip, tmp_path, monkeypatch) -> None:
+    asked: list[object] = []
+
+    def fail(settings: object, weights: object) -> None:
+        asked.append(weights)
+        raise WeightsError("no weights in w")
+
+    monkeypatch.setattr(videos, "VideoTracker", fail)
+    line = json.dumps({"sentences": ["她好看"], "video": str(clip)}) + "\n"
+    (tmp_path / "in.jsonl").write_text(line * 3 + json.dumps({"sentences": ["她好看"]}), encoding="utf-8")
+    arguments = ("predict", "--model", tiny_model_folder, "--input", tmp_path / "in.jsonl", "--weights", "w")
+    result = run(*arguments, "--output", tmp_path / "out.jsonl", "--fail-on-error")
+    assert result.exit_code == 3
+    found = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert ["no weights in w" in (row["error"] or "") for row in found] == [True, True, True, False]
+    assert asked == ["w"]
 
 
 def test_a_file_that_names_videos_is_not_replaced_by_its_answers(tiny_model_folder: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ def link(*documents: dict, **options) -> dict:
     predictions, references = [], []
     for document in documents:
         clusters = [[[i, i]] for i in range(len(document["links"]))]
-        gold = {key: document[key] for key in ("links", "kinds", "regions") if key in document}
+        gold = {key: document[key] for key in ("links", "kinds", "regions", "candidates") if key in document}
         mine = {key: document[key] for key in ("rankings", "scores", "region_scores") if key in document}
         if "chosen" in document:
             mine["links"] = document["chosen"]
@@ -53,6 +53,18 @@ def test_a_region_that_is_not_ranked_is_a_miss():
     assert found["n"] == 2
     assert found["recall_at_3"] == found["mrr"] == 0
     assert found["mean_pool"] == 3
+
+
+def test_a_region_that_could_not_be_chosen_is_a_miss_without_chance():
+    """Three persons, of whom the tracker found two, and somebody who does not count: a query for the third is lost."""
+    found = link({"links": [1, 3, -1], "region_scores": [[0, 1, 0]] * 3, "regions": 4, "candidates": 3})
+    assert (found["n"], found["mean_pool"]) == (2, 3)
+    assert found["recall_at_1"] == found["recall_at_3"] == 0.5
+    assert isclose(found["chance_at_1"], (1 / 3 + 0) / 2)
+    assert found["chance_at_3"] == 0.5
+    nobody = link({"links": [0], "region_scores": [[]], "regions": 1, "candidates": 0})
+    assert nobody["recall_at_1"] == nobody["chance_at_1"] == nobody["mean_pool"] == 0
+    assert nobody["n"] == 1
 
 
 @pytest.mark.parametrize(("scores", "rank"), [([3, 2, 1], 1), ([2, 2, 1], 2), ([2, 2, 2], 3), ([3, 1, 1], 1)])

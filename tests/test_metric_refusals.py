@@ -90,7 +90,7 @@ def test_lists_of_different_lengths():
 
 def test_unknown_keys():
     refused("predictions, document 1: unknown key 'rankigns'; did you mean 'rankings'?", {"rankigns": [[], []]})
-    known = "known keys: boxes, clusters, kinds, links, regions"
+    known = "known keys: boxes, candidates, clusters, kinds, links, regions"
     refused(f"references, document 1: unknown key 'zzz'; {known}", None, {"zzz": 1})
 
 
@@ -154,6 +154,13 @@ def test_rankings(prediction, problem):
     refused(f"predictions, document 1, {problem}", prediction, {"links": [0, -1], "regions": 3})
 
 
+def test_a_ranking_of_a_region_that_could_not_be_chosen():
+    message = "cluster 0: unknown region 2 in the ranking [0, 2]; the document has 3 regions, of which 2 can be chosen"
+    reference = {"clusters": GOOD, "links": [0, -1], "regions": 3, "candidates": 2}
+    with refuses(f"predictions, document 0, {message}"):
+        score([{"clusters": GOOD, "rankings": [[0, 2], []]}], [reference])
+
+
 def test_an_unknown_region_where_the_reference_does_not_count_them():
     message = (
         "predictions, document 1, cluster 0: unknown region 9 in the ranking [0, 9]; the document has 2 regions as far "
@@ -178,6 +185,14 @@ def test_scores_in_two_forms_or_without_rankings():
             ", cluster 0: link 3 is unknown; expected below 3, the number of regions, or -1 for no visual",
         ),
         ({"links": [0, -2]}, ", cluster 1: link -2 is unknown; expected below 3, the number of regions, or -1 for no"),
+        (
+            {"links": [0, -1], "regions": 2, "candidates": 3},
+            ": 'candidates' is 3, expected how many of the document's 'regions' can be chosen",
+        ),
+        (
+            {"links": [0, -1], "candidates": 1, "regions": None},
+            ": 'candidates' is 1, expected how many of the document",
+        ),
         ({"links": [0, -1], "regions": -1}, ": 'regions' is -1, expected the number of regions of the document"),
         (
             {"links": [0, -1], "kinds": ["a b", None]},

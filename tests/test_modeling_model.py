@@ -411,7 +411,7 @@ def test_windows_cover_long_dialogues():
     assert len(batch["input_ids"]) > 30
     found = model.predict(batch)
     assert max(end for cluster in found[0]["clusters"] for _, end in cluster) > 1000
-    import tiktalkcoref.modeling.modeling_tiktalkcoref as module
+    import tiktalkcoref.modeling.reading_tiktalkcoref as module
 
     tokens, module.TOKENS = module.TOKENS, 200  # a few windows at a time
     try:

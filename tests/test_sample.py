@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from itertools import chain
+from itertools import chain, combinations
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,8 @@ from typer.testing import CliRunner
 from tiktalkcoref.cli import app
 from tiktalkcoref.corpus.files import find_files
 from tiktalkcoref.corpus.reading import find_problems
+from tiktalkcoref.evaluate_metric import score
+from tiktalkcoref.evaluation.baselines import RULES
 from tiktalkcoref.sample import Dialogue, attribute_words, make_dialogues, write_sample
 from tiktalkcoref.tiktalkcoref_dataset import TikTalkCoref
 
@@ -205,14 +207,75 @@ def test_first_and_second_person_flip_with_the_speaker(planned: list[Dialogue]) 
     across = 0
     for dialogue in planned:
         first, owners = len(dialogue.sentences[0]), {}
+        quoted = places("“.*?”", dialogue)
         for number, (cluster, words) in enumerate(zip(dialogue.clusters, texts_of(dialogue), strict=True)):
             for (start, _), word in zip(cluster, words, strict=True):
-                if word in ("我", "你"):
+                if word in ("我", "你") and start not in quoted:
                     person = "A" if (word == "我") == (start < first) else "B"
                     assert owners.setdefault(person, number) == number, dialogue.sentences
             across += {"我", "你"} <= set(words)
         assert len(set(owners.values())) == len(owners)
     assert across >= 30
+
+
+def test_first_and_second_person_in_quotation_marks_are_those_quoted(planned: list[Dialogue]) -> None:
+    seen = Counter()
+    for dialogue in planned:
+        text = "".join(dialogue.sentences)
+        owner = {start: number for number, cluster in enumerate(dialogue.clusters) for start, _ in cluster}
+        for quote in re.finditer("“(.*?)”|《(.*?)》", text):
+            spoken = [found.start() for found in re.compile("(?<!自)我|你").finditer(text, *quote.span())]
+            by_a_person = re.search("对.*说$|问.*$|说$", text[: quote.start()].split("，")[-1])
+            people = [texts_of(dialogue)[owner[place]][0] for place in spoken if place in owner]
+            assert len(people) == (len(spoken) if by_a_person else 0), dialogue.sentences
+            assert all(described(person) for person in people)
+            seen.update(["person" if by_a_person else "nobody"] * len(spoken))
+    assert min(seen["person"], seen["nobody"]) >= 40
+
+
+def places(pattern: str, dialogue: Dialogue) -> set[int]:
+    return {place for found in re.finditer(pattern, "".join(dialogue.sentences)) for place in range(*found.span())}
+
+
+def test_only_the_deed_and_the_order_tell_who_he_is(many: list[Dialogue]) -> None:
+    """What is said of the doer and of the other comes with either order: neither first nor last is a good guess."""
+    firsts, by_words = [], {}
+    deeds = "逗笑|教会|吓到|背起来|惹哭"
+    for dialogue in many:
+        text = "".join(dialogue.sentences)
+        found = re.search(f"[把被].*(?:{deeds})了，?", text)
+        sizes = [len(cluster) for cluster in dialogue.clusters[:2]]
+        if found and sizes in ([1, 2], [2, 1]):
+            firsts.append(sizes == [2, 1])
+            by_words.setdefault(text[found.end() + 1 :][:3], set()).add(firsts[-1])
+    assert len(firsts) > 150
+    assert 0.4 < sum(firsts) / len(firsts) < 0.6
+    assert sum(len(answers) == 2 for answers in by_words.values()) >= 15
+
+
+def test_a_shared_character_decides_nothing(many: list[Dialogue]) -> None:
+    """小雨 may be 林晓雨 and may be another."""
+    same = Counter()
+    for dialogue in many:
+        words = texts_of(dialogue)
+        if len(words[0]) <= 2 and re.search("的..?.?$", words[0][0]):
+            name = words[0][0].split("的")[-1]
+            for number, cluster in enumerate(words):
+                for word in cluster[number == 0 :]:
+                    if len(word) in (2, 3) and name[-1] in word and word not in name and not described(word):
+                        same[number == 0] += 1
+    assert min(same.values()) >= 30
+
+
+def test_a_pair_is_a_mention_where_a_plural_takes_it_up(planned: list[Dialogue]) -> None:
+    plural = ("他们", "她们", "你们", "两个人", "三个人")
+    groups = 0
+    for dialogue in planned:
+        for cluster in texts_of(dialogue):
+            taken_up = any(word in plural for word in cluster)
+            assert taken_up == any("和" in word for word in cluster)
+            groups += taken_up
+    assert groups >= 80
 
 
 def test_no_name_begins_another(many: list[Dialogue]) -> None:
@@ -364,7 +427,29 @@ def test_masking_the_attribute_words_leaves_no_trace_of_them(planned: list[Dialo
         assert {len(mask) for mask in re.findall("？+", text)} <= {4, 5, 8, 10}
 
 
+def test_no_rule_clusters_the_mentions(planned: list[Dialogue]) -> None:
+    tested = [
+        {"sentences": [list(sentence) for sentence in dialogue.sentences], "clusters": dialogue.clusters}
+        for dialogue in planned
+        if dialogue.split == "test"
+    ]
+    for name, rule in RULES.items():
+        mentions = [sorted(span for cluster in dialogue["clusters"] for span in cluster) for dialogue in tested]
+        clusters = [rule(dialogue, spans) for dialogue, spans in zip(tested, mentions, strict=True)]
+        assert score([{"clusters": found} for found in clusters], tested)["conll_f1"] < 0.65, name
+
+
 # Pictures
+
+
+def test_heads_that_differ_in_one_attribute_stand_in_many_frames(planned: list[Dialogue]) -> None:
+    frames = [[dict(head.person.look.traits()) for head in dialogue.heads] for dialogue in planned if dialogue.heads]
+    near = [any(one_part(one, other) for one, other in combinations(heads, 2)) for heads in frames]
+    assert 0.45 < sum(near) / len(near) < 0.75
+
+
+def one_part(one: dict, other: dict) -> bool:
+    return one.keys() == other.keys() and len(one.items() - other.items()) == 1
 
 
 def test_attributes_can_be_read_off_the_region_at_64_pixels(folder: Path) -> None:

@@ -4,7 +4,6 @@ TIKTALKCOREF_SAMPLE_MODEL names a model of the recipe `sample` that is there alr
 the npm package axe-core.
 """
 
-import contextlib
 import json
 import os
 import shutil
@@ -17,10 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from space_serving import serving
+from hub_server import LocalHub, client_environment
+from PIL import Image
+from space_serving import serving, wait_for
 from tracking_scenes import cast_of, two_persons
 from tracking_videos import render, write_video
 
+from tiktalkcoref.hub.kinds import KINDS, Sources
 from tiktalkcoref.space.examples import make_examples
 from tiktalkcoref.space.inputs import read_chat
 
@@ -68,11 +70,12 @@ def open_page(browser, address):
         context = browser.new_context(viewport={"width": width, "height": 1000}, locale=locale, **options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)  # the machine may be busy
         page.on("request", lambda request: asked.append(request.url))
         page.on("pageerror", lambda error: failed.append(str(error)))
         page.goto(f"{address}/{query}")
         page.wait_for_selector("[data-example=long]")
+        page.wait_for_selector("#run")
         page.wait_for_function("() => document.documentElement.lang !== ''")
         return page
 
@@ -91,12 +94,41 @@ def answered(page) -> dict:
     return json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
 
 
+def write(page, chat: str) -> None:
+    """Paste a chat into the first line, as Ctrl+V does."""
+    before = sum(bool(words) for _, words in rows(page))
+    page.locator("#chat .ttc-text").first.evaluate(
+        """(field, text) => {
+          const data = new DataTransfer();
+          data.setData("text/plain", text + "\\n");
+          field.dispatchEvent(new ClipboardEvent("paste", {clipboardData: data, bubbles: true, cancelable: true}));
+        }""",
+        chat,
+    )
+    page.wait_for_function(
+        "n => [...document.querySelectorAll('#chat .ttc-text')].filter(field => field.value).length === n",
+        arg=before + len(chat.splitlines()),
+    )
+
+
+def rows(page) -> list[list[str]]:
+    """[speaker, words] of each line."""
+    return page.locator("#chat li").evaluate_all(
+        "rows => rows.map(row => [...row.querySelectorAll('input, textarea')].map(field => field.value))"
+    )
+
+
 def fill(page, field: str, text: str) -> None:
     page.fill(f"#{field} textarea, #{field} input", text)
 
 
 def run(page) -> None:
     page.click("#run")
+
+
+def clear(page) -> None:
+    page.click("#clear")
+    page.wait_for_function("() => [...document.querySelectorAll('#chat .ttc-text')].every(field => !field.value)")
 
 
 def refused(page, field: str) -> str:
@@ -162,12 +194,98 @@ def test_chinese_and_english_by_the_browser_and_by_choice(open_page):
     assert "A long dialogue" in page.inner_text("#examples")
 
 
+def test_lines_are_added_and_removed_and_a_chat_is_pasted(open_page):
+    page = open_page()
+    assert rows(page) == [["A", ""], ["B", ""]]
+    page.fill("#chat .ttc-text >> nth=0", "我妈妈来了")
+    page.click("#chat .ttc-add")
+    page.keyboard.insert_text("谁的妈妈")
+    assert rows(page) == [["A", "我妈妈来了"], ["B", ""], ["A", "谁的妈妈"]]
+    page.click("[aria-label='Remove line 2']")
+    assert rows(page) == [["A", "我妈妈来了"], ["A", "谁的妈妈"]]
+    page.fill("[aria-label='Speaker 2']", "丙")
+    write(page, "甲：你好\n在吗\n乙: 再见")  # after the line that it is pasted into
+    assert rows(page) == [["A", "我妈妈来了"], ["甲", "你好"], ["甲", "在吗"], ["乙", "再见"], ["丙", "谁的妈妈"]]
+    run(page)
+    assert answered(page)["sentences"] == ["我妈妈来了", "你好", "在吗", "再见", "谁的妈妈"]
+    assert page.locator("#result .ttc-speaker").all_inner_texts() == ["A", "甲", "甲", "乙", "丙"]
+    for _ in range(5):
+        page.click("[aria-label='Remove line 1']")
+    assert rows(page) == [["A", ""]]
+    clear(page)
+    page.wait_for_function("() => document.querySelectorAll('#chat li').length === 2")
+
+
+def test_boxes_are_drawn_on_the_frame_and_coloured_in_the_result(open_page):
+    page = open_page()
+    page.click("[data-example=two-people]")
+    before = answered(page)
+    page.wait_for_selector("#editor .ttc-box >> nth=1")
+    written = page.input_value("#boxes textarea")
+    page.click("[aria-label='Remove the box of head 1']")
+    page.wait_for_function(
+        "text => document.querySelector('#boxes textarea').value === text", arg=written.split("\n")[1]
+    )
+    page.fill("#boxes textarea", "")
+    page.wait_for_function("() => !document.querySelector('#editor .ttc-box')")
+    area = page.locator("#editor img").bounding_box()
+    frame = page.evaluate(
+        "() => [...document.querySelectorAll('#editor img')].map(i => [i.naturalWidth, i.naturalHeight])"
+    )[0]
+    boxes = [[int(value) for value in line.split(", ")] for line in written.split("\n")]
+    for x1, y1, x2, y2 in boxes:
+        page.mouse.move(area["x"] + x1 * area["width"] / frame[0], area["y"] + y1 * area["height"] / frame[1])
+        page.mouse.down()
+        page.mouse.move(area["x"] + x2 * area["width"] / frame[0], area["y"] + y2 * area["height"] / frame[1], steps=3)
+        page.mouse.up()
+    page.wait_for_function("() => document.querySelector('#boxes textarea').value.includes('\\n')")
+    drawn = [[int(value) for value in line.split(", ")] for line in page.input_value("#boxes textarea").split("\n")]
+    assert np.abs(np.subtract(drawn, boxes)).max() <= 2
+    run(page)
+    page.wait_for_function("() => document.querySelectorAll('#result .ttc-box').length === 2")
+    after = answered(page)
+    assert [c["region"] for c in after["clusters"]] == [c["region"] for c in before["clusters"]]
+    assert page.locator("#result .ttc-box:not(.ttc-nobody)").count() == 2
+
+
+def test_heads_are_looked_for_in_a_frame_without_boxes(open_page, shared, tmp_path):
+    pytest.importorskip("cv2", reason="needs the extra tracking")
+    one, two = (
+        Image.open(shared / "faces" / name).convert("RGB").resize((400, 480)) for name in ("obama.jpg", "biden.jpg")
+    )
+    both = Image.new("RGB", (800, 480))
+    both.paste(one, (0, 0))
+    both.paste(two, (400, 0))
+    both.save(tmp_path / "both.jpg")
+    Image.new("RGB", (400, 300), "gray").save(tmp_path / "nobody.png")
+    page = open_page()
+    page.set_input_files("#frame input[type=file]", str(tmp_path / "both.jpg"))
+    page.wait_for_selector("#editor .ttc-box >> nth=1")
+    left, right = (
+        [int(value) for value in line.split(", ")] for line in page.input_value("#boxes textarea").split("\n")
+    )
+    assert left[2] <= 400 <= right[0]
+    write(page, "那个男生笑起来真好看\n我也喜欢他")
+    page.fill("#boxes textarea", "")  # whoever takes the boxes away gets them again
+    run(page)
+    result = answered(page)
+    assert len(result["clusters"][0]["region_scores"]) == 2
+    assert page.locator("#result .ttc-box").count() == 2
+    clear(page)
+    page.wait_for_function("() => !document.querySelector('#editor img')")
+    page.set_input_files("#frame input[type=file]", str(tmp_path / "nobody.png"))
+    page.wait_for_function("() => /No head was found/.test(document.querySelector('#note-frame').innerText)")
+    write(page, "他真好看")
+    run(page)
+    assert "say where the heads are" in refused(page, "frame")
+
+
 def test_hostile_text_in_every_place_stays_text(open_page, tmp_path):
     bad = tmp_path / "<img src=x onerror=document.title=1>.png"
     bad.write_text("no picture")
     page = open_page()
     title = page.title()
-    fill(page, "chat", f"<b>{{{{1}}}}：{HOSTILE}\n<i>乙：戴红帽子的女生跳得真好{HOSTILE}")  # words and speakers
+    write(page, f"<b>{{{{1}}}}：{HOSTILE}\n<i>乙：戴红帽子的女生跳得真好{HOSTILE}")  # words and speakers
     fill(page, "title", HOSTILE)
     run(page)
     answered(page)
@@ -179,7 +297,7 @@ def test_hostile_text_in_every_place_stays_text(open_page, tmp_path):
     page.wait_for_function("() => document.querySelector('#pictures').innerText.includes('onerror')")
     run(page)
     assert "img src=x onerror" in refused(page, "pictures")  # Gradio takes < and > from names
-    page.click("#clear")
+    clear(page)
     page.click("[data-example=two-people]")
     answered(page)
     page.click("#tab-frame-button")
@@ -196,14 +314,14 @@ def test_bad_files_and_boxes_are_refused_beside_their_fields_and_the_app_lives_o
     page = open_page()
     run(page)
     assert "at least one line" in refused(page, "chat")
-    fill(page, "chat", "甲：戴红帽子的女生跳得真好")
+    write(page, "甲：戴红帽子的女生跳得真好")
     page.click("#tab-pictures-button")
     page.set_input_files("#pictures input[type=file]", str(tmp_path / "words.jpg"))
     page.wait_for_function("() => document.querySelector('#pictures').innerText.includes('words')")
     run(page)
     assert "cannot be read as a picture" in refused(page, "pictures")
-    page.click("#clear")
-    fill(page, "chat", "甲：戴红帽子的女生跳得真好")
+    clear(page)
+    write(page, "甲：戴红帽子的女生跳得真好")
     run(page)
     assert answered(page)["text_only"]
 
@@ -224,7 +342,7 @@ def test_axe_finds_nothing_serious(open_page, theme, width):
     answered(page)
     assert findings(page) == []
     page.click("#tab-video-button")
-    page.click("#clear")
+    clear(page)
     run(page)
     refused(page, "chat")
     assert findings(page) == []
@@ -240,8 +358,16 @@ def test_the_keyboard_is_enough(open_page):
                 return
         raise AssertionError(f"{wanted} cannot be reached")
 
-    tab_to("#chat")
-    page.keyboard.insert_text("甲：戴红帽子的女生和戴大墨镜的女生跳得好整齐")
+    tab_to("#chat .ttc-text")
+    page.keyboard.insert_text("戴红帽子的女生跳得真好")
+    page.keyboard.press("Enter")  # a line below
+    page.keyboard.insert_text("我喜欢那个戴大墨镜的女生")
+    tab_to("#chat .ttc-remove")
+    page.keyboard.press("Tab")
+    assert page.evaluate("() => document.activeElement.value") == "B"  # the empty line that was there
+    page.keyboard.press("Tab")
+    page.keyboard.press("Backspace")  # an empty line goes
+    assert [words for _, words in rows(page)] == ["戴红帽子的女生跳得真好", "我喜欢那个戴大墨镜的女生"]
     tab_to("#run")
     page.keyboard.press("Enter")
     result = answered(page)
@@ -264,7 +390,7 @@ def test_a_video_shows_its_persons_on_a_timeline(open_page, clip, tmp_path):
     page = open_page()
     page.click("#tab-video-button")
     for n in range(2):  # the first time loads the networks
-        fill(page, "chat", "甲：那个男生笑起来真好看\n乙：我也喜欢他" + "！" * n)
+        write(page, "甲：那个男生笑起来真好看\n乙：我也喜欢他" + "！" * n)
         page.set_input_files("#video input[type=file]", str(clip))
         page.wait_for_function("() => document.querySelector('#video').innerText.includes('clip')")
         started = time.perf_counter()
@@ -279,24 +405,24 @@ def test_a_video_shows_its_persons_on_a_timeline(open_page, clip, tmp_path):
         assert [rows.nth(i).locator(".ttc-track span").count() for i in range(2)] == [
             len(entity["tracks"]) for entity in result["entities"]
         ]
-        page.click("#clear")
+        clear(page)
     (tmp_path / "words.mp4").write_text("no video at all")
     for path, reason in (
         (tmp_path / "words.mp4", "cannot be used"),
         (_long(tmp_path / "long.mp4"), "more than the limit"),
     ):
-        fill(page, "chat", "他真好看")
+        write(page, "他真好看")
         page.set_input_files("#video input[type=file]", str(path))
         page.wait_for_function("name => document.querySelector('#video').innerText.includes(name)", arg=path.stem)
         run(page)
         assert reason in refused(page, "video")
-        page.click("#clear")
+        clear(page)
 
 
 def test_a_run_can_be_stopped(open_page, clip):
     page = open_page()
     page.click("#tab-video-button")
-    fill(page, "chat", "他真好看")
+    write(page, "他真好看")
     page.set_input_files("#video input[type=file]", str(clip))
     page.wait_for_function("() => document.querySelector('#video').innerText.includes('clip')")
     run(page)
@@ -311,7 +437,7 @@ def test_a_run_can_be_stopped(open_page, clip):
 def test_who_waits_sees_the_place_in_the_queue(open_page, clip):
     first, second = open_page(), open_page()
     first.click("#tab-video-button")
-    fill(first, "chat", "他真好看")
+    write(first, "他真好看")
     first.set_input_files("#video input[type=file]", str(clip))
     first.wait_for_function("() => document.querySelector('#video').innerText.includes('clip')")
     run(first)
@@ -333,29 +459,45 @@ def test_a_model_that_cannot_be_loaded_is_told_on_the_page(browser, tmp_path):
         page.goto(url)
         page.wait_for_selector("#problem [role=alert]")
         assert "could not be loaded" in page.inner_text("#problem")
-        page.fill("#chat textarea", "你好")
+        page.fill("#chat .ttc-text >> nth=0", "你好")
         page.click("#run")
         page.wait_for_function("() => document.querySelector('#status').innerText.includes('could not be loaded')")
         page.close()
 
 
 def test_the_page_of_the_metric_scores_its_example(browser, tmp_path):
-    code = "from tiktalkcoref.evaluate_metric import app; app.build().launch(server_port={}, quiet=True)"
+    """The metric's Space, started from the folder that is pushed."""
+    folder = tmp_path / "metric"
+    folder.mkdir()
+    KINDS["metric"].build(Sources(), {"metric": "lab/our_metric"}, folder)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = os.environ | {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HOME": str(tmp_path)}
-    process = subprocess.Popen([sys.executable, "-c", code.format(port)], env=environment, cwd=tmp_path)
-    try:
-        page = browser.new_page()
-        for _ in range(240):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            time.sleep(0.5)
-        page.goto(f"http://127.0.0.1:{port}")
-        page.click("button:has-text('Score')")
-        page.wait_for_function("() => document.body.innerText.includes('conll_f1')")
-        page.close()
-    finally:
-        process.terminate()
-        process.wait(30)
+        address = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    with LocalHub() as hub, (tmp_path / "log").open("w") as log:
+        environment = client_environment(hub, tmp_path) | {
+            "GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_SERVER_PORT": address.rpartition(":")[2],
+            "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1",
+        }  # fmt: skip
+        process = subprocess.Popen([sys.executable, "app.py"], env=environment, cwd=folder, stdout=log, stderr=log)
+        try:
+            wait_for(process, tmp_path / "log")
+            page, asked = browser.new_page(), []
+            page.set_default_timeout(60_000)
+            page.on("request", lambda request: asked.append(request.url))
+            page.goto(address)
+            page.click("button:has-text('Score')")
+            page.wait_for_function("() => /conll_f1\"/.test(document.querySelector('.cm-content')?.innerText)")
+            title = page.title()
+            page.locator("textarea").first.fill(json.dumps([{"clusters": HOSTILE}]))
+            page.click("button:has-text('Score')")
+            page.wait_for_function(
+                "() => [...document.querySelectorAll('textarea')].some(t => /expected/.test(t.value))"
+            )
+            assert page.locator("img[src=x]").count() == 0
+            assert page.title() == title
+            page.close()
+            assert {url for url in asked if not url.startswith((address, "data:", "blob:"))} == set()
+        finally:
+            process.terminate()
+            process.wait(30)
+    assert not (tmp_path / "blocked").exists()

@@ -5,7 +5,17 @@ import re
 import pytest
 from PIL import Image
 
-from tiktalkcoref.space.inputs import LIMITS, InputError, Visit, read_boxes, read_chat, read_visit
+from tiktalkcoref.space.heads import detector
+from tiktalkcoref.space.inputs import (
+    LIMITS,
+    InputError,
+    Visit,
+    read_boxes,
+    read_chat,
+    read_rows,
+    read_visit,
+    split_chat,
+)
 from tiktalkcoref.space.texts import TEXTS, say
 
 
@@ -29,6 +39,30 @@ def test_a_chat_is_read_line_by_line(text, sentences, speakers):
     assert read_chat(text) == (sentences, speakers)
 
 
+def test_rows_of_the_page_are_the_chat():
+    assert split_chat("甲：你好\n在吗\n乙:再见") == [["甲", "你好"], ["甲", "在吗"], ["乙", "再见"]]
+    assert split_chat("你好\n再见\n在吗") == [["A", "你好"], ["B", "再见"], ["A", "在吗"]]
+    assert read_rows([["甲 ", "你好"], ["乙", " "], ["", " 在吗 "]]) == (["你好", "在吗"], ["甲", "甲"])
+    assert read_rows([["", "你好"]]) == (["你好"], ["A"])
+    assert read_rows([]) == read_rows([["A", ""]]) == ([], [])
+
+
+def test_heads_of_a_frame_without_boxes_are_looked_for(shared, tmp_path, monkeypatch):
+    pytest.importorskip("cv2", reason="needs the extra tracking")
+    monkeypatch.setenv("TIKTALKCOREF_TRACKING_WEIGHTS", str(shared / "weights"))
+    detector.cache_clear()
+    dialogue = read_visit(Visit(["你好"], frame=str(shared / "faces" / "obama.jpg")))
+    ((x1, y1, x2, y2),) = (box["bbox"] for box in dialogue["boxes"])
+    width, height = dialogue["frames"][0].size
+    assert 0 <= x1 < x2 <= width
+    assert 0 <= y1 < y2 < height / 2
+    assert all(isinstance(value, int) for value in (x1, y1, x2, y2))
+    Image.new("RGB", (400, 300)).save(tmp_path / "nobody.png")
+    with pytest.raises(InputError, match="No head was found in the frame"):
+        read_visit(Visit(["你好"], frame=str(tmp_path / "nobody.png")))
+    detector.cache_clear()
+
+
 def test_pictures_and_boxes_become_a_dialogue(picture):
     dialogue = read_visit(Visit(["你好"], ["甲"], " 标题 ", [picture]))
     assert (dialogue["speakers"], dialogue["title"], dialogue["regions"][0].size) == (["甲"], "标题", (40, 30))
@@ -44,7 +78,8 @@ def test_what_is_no_box_in_the_frame_is_refused_with_its_line(line):
         read_boxes(f"0,0,1,1\n{line}", (40, 30))
 
 
-def test_what_is_refused_names_the_field_and_the_reason(picture, tmp_path):
+def test_what_is_refused_names_the_field_and_the_reason(picture, tmp_path, monkeypatch):
+    monkeypatch.setenv("TIKTALKCOREF_TRACKING_WEIGHTS", str(tmp_path))  # none: heads are not looked for
     damaged = tmp_path / "<img src=x onerror=alert(1)>.png"
     damaged.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
     large = tmp_path / "large.png"

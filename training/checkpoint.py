@@ -113,10 +113,9 @@ def check_checkpoint(path: Path, model: torch.nn.Module, processes: int, fingerp
         )
     with _whole(path), safe_open(path / "weights.safetensors", framework="pt") as file:
         saved = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    present = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    state_dict = model.state_dict()
+    present = {name: tuple(tensor.shape) for name, tensor in state_dict.items()}
     differing = [name for name, shape in saved.items() if present.get(name) != shape]
-    # a tensor shared by two names is saved once
-    missing = [name for name in present if name not in saved] if len(present) != len(saved) and not differing else []
     if differing:
         name = differing[0]
         raise CheckpointError(
@@ -124,8 +123,8 @@ def check_checkpoint(path: Path, model: torch.nn.Module, processes: int, fingerp
             f"this recipe's model ({len(differing)} of {len(saved)} tensors differ); go on with the recipe that "
             "the run was started with (recipe.yaml beside the checkpoints), or start a new run in another --output"
         )
-    own = {tensor.data_ptr() for name, tensor in model.state_dict().items() if name in saved}
-    absent = [name for name in missing if model.state_dict()[name].data_ptr() not in own]
+    own = {tensor.data_ptr() for name, tensor in state_dict.items() if name in saved}  # one of two names is saved
+    absent = [n for n, tensor in state_dict.items() if n not in saved and tensor.data_ptr() not in own]
     if absent:
         raise CheckpointError(
             f"{path} holds another architecture: it has no {absent[0]} ({len(absent)} tensors of this recipe's "

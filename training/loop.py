@@ -2,6 +2,7 @@
 loss weighs as many dialogues as it is of. Then the validation split chooses the best model."""
 
 import contextlib
+import json
 import math
 import time
 from functools import partial
@@ -11,17 +12,18 @@ import torch
 from accelerate.utils import gather_object
 
 from tiktalkcoref.evaluation.dialogues import Dialogue, names_of
-from tiktalkcoref.evaluation.environment import peak_memory
+from tiktalkcoref.evaluation.environment import device_name, peak_memory, versions
 from tiktalkcoref.evaluation.predictions import evaluate_model
-from tiktalkcoref.files.atomic import ANYTHING, atomic_folder
+from tiktalkcoref.files.atomic import ANYTHING, atomic_file, atomic_folder
 from tiktalkcoref.files.errors import UserError
 
 from . import checkpoint as checkpoints
-from .augmentation import hide_characters
-from .batches import Step, batches_of, plan_epoch
+from .batches import Step, batches_of, hide_characters, plan_epoch
+from .distillation import join
 from .monitor import Monitor
 from .optimization import averaged
 from .preparation import Run, plan_settings
+from .run_folder import SUMMARY
 from .selection import selection_score
 
 
@@ -79,7 +81,11 @@ def fit_steps(run: Run, monitor: Monitor, wrapped: Any, optimizer: Any, plan: li
 
 
 def _collate(processor: Any, dialogues: list[Dialogue]) -> Any:
-    return processor(dialogues, labels=True, names=names_of(dialogues))
+    plain = [{name: value for name, value in d.items() if name != "soft_labels"} for d in dialogues]
+    batch = processor(plain, labels=True, names=names_of(dialogues))
+    if "soft_labels" in dialogues[0]:
+        batch.soft_labels = join([d["soft_labels"] for d in dialogues], batch.character_index.shape[1])
+    return batch
 
 
 def _add_up_gradients(run: Run, monitor: Monitor, wrapped: Any, step: Step, batches: Any) -> torch.Tensor:
@@ -203,3 +209,36 @@ def _save_checkpoint(run: Run) -> None:
             keep=run.recipe.loop.keep_checkpoints,
         )
     run.accelerator.wait_for_everyone()
+
+
+def finish(run: Run, monitor: Monitor) -> dict[str, Any]:
+    """Score the best model on the recipe's final evaluations, write `summary.json`, and return its content."""
+    progress, accelerator = run.progress, run.accelerator
+    final: dict[str, dict[str, float]] = {}
+    if run.final:
+        best = type(run.model).from_pretrained(run.output / "model").to(accelerator.device)
+        for place, dialogues in run.final.items():
+            final[place] = score(run, best, dialogues)
+            monitor.write("final", progress.step, progress.epoch, final[place], place=place)
+    summary = {
+        "recipe": run.recipe.name,
+        "seed": run.recipe.seed,
+        "parameters": sum(parameter.numel() for parameter in run.model.parameters()),
+        "steps": progress.step,
+        "epochs": progress.epoch,
+        "best_epoch": progress.best_epoch,
+        "validation": progress.best_scores,
+        "final": final,
+        "dialogues": len(run.train),
+        "wall_seconds": round(progress.seconds, 2),
+        "peak_memory_bytes": max(progress.peak_memory_bytes, peak_memory(accelerator.device)),
+        "device": device_name(accelerator.device),
+        "processes": accelerator.num_processes,
+        "mixed_precision": accelerator.mixed_precision,
+        "versions": versions(),
+    }
+    if accelerator.is_main_process:
+        with atomic_file(run.output / SUMMARY) as temporary:
+            temporary.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    accelerator.wait_for_everyone()
+    return summary

@@ -55,7 +55,9 @@ def layer_depths(model: nn.Module, parameters: list[nn.Parameter]) -> dict[int, 
     """`id(parameter)` -> how many layers it lies below the top of its encoder.
 
     The layers are the longest list of modules that holds only these parameters; what comes before them (embeddings)
-    lies one below the lowest, what comes after them (final norm, pooler) is the top.
+    lies one below the lowest, what comes after them (final norm, pooler) is the top. A table that comes after them is
+    of relative positions (DeBERTa's `rel_embeddings`): it acts in every layer, with what stands beside it (its norm),
+    and lies where the lowest does, which it would else change faster than that learns.
     """
     own = {id(parameter) for parameter in parameters}
     stacks = [
@@ -72,6 +74,10 @@ def layer_depths(model: nn.Module, parameters: list[nn.Parameter]) -> dict[int, 
     for number, layer in enumerate(layers):
         depths |= {id(parameter): len(layers) - 1 - number for parameter in layer.parameters()}
     reached = False
+    beside = next((list(module.children()) for module in model.modules() if layers in module.children()), [layers])
+    after = beside[beside.index(layers) + 1 :]
+    if any(isinstance(module, nn.Embedding) for module in after):
+        depths |= {id(parameter): len(layers) - 1 for module in after for parameter in module.parameters()}
     for parameter in parameters:
         reached = reached or id(parameter) in depths
         depths.setdefault(id(parameter), 0 if reached else len(layers))

@@ -21,6 +21,7 @@ from . import checkpoint as checkpoints
 from .batches import plan_epoch, scale_regions
 from .building import build
 from .checkpoint import Progress
+from .distillation import add_soft_labels
 from .monitor import JsonLog
 from .optimization import build_average, build_optimizer, build_schedule
 from .recipe import Recipe, RecipeError, flatten, save_recipe
@@ -96,6 +97,8 @@ def prepare(recipe: Recipe, output: Path, resume: bool) -> Run:
         steps=steps,
         fingerprint=fingerprint(train, decoded=all(scaled[:1])),
     )  # fmt: skip
+    if recipe.distil.teachers:
+        add_soft_labels(recipe, model, train, accelerator.device)
     set_seed(recipe.seed + 7919 * accelerator.process_index)  # processes drop out different units
     if resume:
         _resume(run)
@@ -116,6 +119,7 @@ def plan_settings(recipe: Recipe, accelerator: Accelerator) -> dict[str, Any]:
         "rank": accelerator.process_index,
         "seed": recipe.seed,
         "length_grouped": recipe.loop.length_grouped,
+        "max_length": recipe.loop.max_length,
     }
 
 

@@ -34,6 +34,7 @@ Seed = Annotated[int, Meta(ge=0, lt=2**32, description="in [0, 2^32)")]
 NotNegative = Annotated[float, Meta(ge=0, le=LARGEST, description="0 or more")]
 AboveZero = Annotated[float, Meta(gt=0, le=LARGEST, description="above 0")]
 Share = Annotated[float, Meta(ge=0, lt=1, description="in [0, 1)")]
+Portion = Annotated[float, Meta(ge=0, le=1, description="in [0, 1]")]
 Decay = Annotated[float, Meta(gt=0, le=1, description="in (0, 1]")]
 Betas = Annotated[tuple[Share, Share], Meta(description="two numbers in [0, 1)")]
 
@@ -80,6 +81,13 @@ class Optimizer(Struct, frozen=True, forbid_unknown_fields=True):
     max_grad_norm: NotNegative = 1.0  # 0: no clipping
 
 
+class Distillation(Struct, frozen=True, forbid_unknown_fields=True):
+    """Labels that are in part the mean of what trained models find probable (see `distillation`)."""
+
+    teachers: list[str] = []  # folders or Hub ids of models that read alike, such as runs with other seeds
+    weight: Portion = 0.5  # of the teachers; the rest are the gold labels
+
+
 class Loop(Struct, frozen=True, forbid_unknown_fields=True):
     """How long, in what batches, and what is kept on the way."""
 
@@ -87,6 +95,7 @@ class Loop(Struct, frozen=True, forbid_unknown_fields=True):
     max_steps: Count = 0  # stop after so many optimiser steps; 0: after `epochs`
     batch_size: Positive = 8  # dialogues in one forward pass of one process
     gradient_accumulation: Positive = 1  # forward passes of one optimiser step
+    max_length: Count = 0  # characters in one forward pass, padding included: more are read in parts; 0: no limit
     evaluation_batch_size: Positive = 32
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     length_grouped: bool = True  # batches of dialogues of similar length: less padding
@@ -123,6 +132,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     model: dict[str, Any] = {}
     optimizer: Optimizer = field(default_factory=Optimizer)
     loop: Loop = field(default_factory=Loop)
+    distil: Distillation = field(default_factory=Distillation)
 
     def __post_init__(self) -> None:
         _require(bool(self.dataset), "dataset is empty: name a folder, a Hub id, or `sample`")

@@ -15,7 +15,7 @@ from rich.console import Console
 from tiktalkcoref.evaluation.headline import headline
 from tiktalkcoref.evaluation.output import OutputError
 
-from .launch import check_launch, is_first_process
+from .launch import bound_kernel_caches, check_launch, is_first_process
 from .recipe import Recipe, load_recipe
 from .run_folder import SUMMARY, check_output, locked
 
@@ -39,14 +39,14 @@ def train(recipe: Recipe, output: Path | str, resume: bool = False, quiet: bool 
     """
     output = Path(output)
     check_launch()
+    bound_kernel_caches()
     with locked(output):
         check_output(output, recipe, resume)
         if resume and (output / SUMMARY).is_file():
             return json.loads((output / SUMMARY).read_text(encoding="utf-8"))
-        from .loop import fit
+        from .loop import finish, fit
         from .monitor import Monitor
         from .preparation import prepare
-        from .summary import finish
 
         run = prepare(recipe, output, resume)
         with Monitor(run.accelerator, run.steps, run.progress, recipe.loop.log_every, quiet) as monitor:
