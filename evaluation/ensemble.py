@@ -147,11 +147,9 @@ class MeanLinkingHead(nn.Module):
         self.sizes = sizes
         self.projected = [head.visual_projection.out_features for head in heads]
 
-    def forward(self, queries: Tensor, context: Tensor, regions: Tensor) -> tuple[Tensor, Tensor]:
+    def options(self, queries: Tensor, context: Tensor, regions: Tensor, elsewhere: Tensor) -> Tensor:
         parts = zip(self.heads, *self._parts(queries, context), regions.split(self.projected, -1), strict=True)
-        options = [torch.cat([(o := head(*part))[0], o[1][:, None]], 1).log_softmax(1) for head, *part in parts]
-        mean = _log_mean(options)
-        return mean[:, :-1], mean[:, -1]
+        return _log_mean([head.options(*part, elsewhere) for head, *part in parts])
 
     def embed(self, queries: Tensor, context: Tensor) -> Tensor:
         parts = zip(self.heads, *self._parts(queries, context), strict=True)

@@ -58,6 +58,11 @@ class LinkingHead(nn.Module):
             logits = scale * clusters @ F.normalize(regions.float(), dim=-1).T
             return logits, scale * self.null_cosine + null_score.float()
 
+    def options(self, queries: Tensor, context: Tensor, regions: Tensor, elsewhere: Tensor) -> Tensor:
+        """Log-probabilities [K, R + 1] of each region, then of none; those `elsewhere`, [K, R], cannot be chosen."""
+        logits, null = self(queries, context, regions)
+        return torch.cat([logits.masked_fill(elsewhere, float("-inf")), null[:, None]], 1).log_softmax(1)
+
     def embed(self, queries: Tensor, context: Tensor) -> Tensor:
         """Projected queries [K, P] and contexts [K, 2H] -> the clusters' embeddings [K, P], of length 1."""
         projected = self.context_projection(context)

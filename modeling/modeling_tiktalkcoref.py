@@ -360,9 +360,8 @@ class TikTalkCorefModel(TikTalkCorefReader):
             return
         queries, context, cluster_dialogue = self._describe_clusters(encoded.states, clusters, batch, encoded.queries)
         features = self._regions(batch)[0] if encoded.regions is None else encoded.regions
-        logits, null = self._linking()(queries, context, features)
-        elsewhere = (cluster_dialogue[:, None] != batch.region_dialogue).to(logits.device)
-        options = torch.cat([logits.masked_fill(elsewhere, float("-inf")), null[:, None]], 1).log_softmax(1)
+        elsewhere = (cluster_dialogue[:, None] != batch.region_dialogue).to(features.device)
+        options = self._linking().options(queries, context, features, elsewhere)
         rows = iter(exact(options))
         for number, found in clusters.items():
             low = sum(counts[:number])

@@ -39,7 +39,10 @@ def test_the_batch_is_one_object_and_a_mapping(build_tiny):
     model, processor = build_tiny(vision=True)
     batch = processor(with_pictures(), labels=True)
     assert isinstance(batch, DialogueBatch)
-    assert set(batch) == {*processor.model_input_names, "clusters", "links", "region_identities"} - {"picture_region"}
+    assert set(batch) == {*processor.model_input_names, "clusters", "links", "region_identities"} - {
+        "picture_region",
+        "soft_labels",
+    }
     assert all(batch[name] is getattr(batch, name) for name in batch)
     assert "masked_input_ids" not in batch
     for name in ("masked_input_ids", "region_counts", "unknown"):
