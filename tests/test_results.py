@@ -27,7 +27,7 @@ def prose(markdown: str) -> str:
     """Without the generated results, code, addresses and comments."""
     before, rest = markdown.split(readme_results.START)
     text = before + rest.split(readme_results.END)[1]
-    for pattern in (r"```.*?```", r"<!--.*?-->", r"`[^`]*`", r"\]\([^)]*\)", r"\[arXiv:[^\]]*\]"):
+    for pattern in (r"```.*?```", r"<!--.*?-->", r"`[^`]*`", r"\]\([^)]*\)", r"arXiv:[\d.]+"):
         text = re.sub(pattern, " ", text, flags=re.DOTALL)
     return text
 
