@@ -360,7 +360,8 @@ class TikTalkCorefModel(TikTalkCorefReader):
             return
         queries, context, cluster_dialogue = self._describe_clusters(encoded.states, clusters, batch, encoded.queries)
         features = self._regions(batch)[0] if encoded.regions is None else encoded.regions
-        elsewhere = (cluster_dialogue[:, None] != batch.region_dialogue).to(features.device)
+        assert batch.region_dialogue is not None  # there are regions
+        elsewhere = cluster_dialogue[:, None].ne(batch.region_dialogue).to(features.device)
         options = self._linking().options(queries, context, features, elsewhere)
         rows = iter(exact(options))
         for number, found in clusters.items():
