@@ -8,9 +8,8 @@ default, and gives rows. All take turns in each round, so that a busy machine sl
 rounds. The results in fp32 and bf16 are compared dialogue by dialogue, and scored on each official split; where fp32 is
 the default, bf16 is run once for that. Needs a trained model: a fresh one's scores all lie at its thresholds.
 
-The budget of a batch is not chosen on these dialogues: the first table says what each of `BUDGETS` gives on as many
-generated ones (the sample, seed 0), and `inference.predictor.BATCH_TOKENS` is taken from it. Their lengths differ from
-those of the corpus, so the second table is not the best that the corpus could give.
+The first table says what each of `BUDGETS`, the tokens of a batch, gives on as many generated dialogues (the sample,
+seed 0): a budget is to be chosen on these, not on the corpus. Their lengths differ from those of the corpus.
 """
 
 import argparse
