@@ -1,7 +1,6 @@
 """One loaded model, rows in and answers out: whatever a row holds, it gets an answer, if only a message."""
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +9,7 @@ import torch
 
 from tiktalkcoref.evaluation.dialogues import Dialogue
 from tiktalkcoref.evaluation.models import load_model
+from tiktalkcoref.files.kernels import bound_kernel_caches
 from tiktalkcoref.modeling.pipeline_tiktalkcoref import TikTalkCorefPipeline
 
 from .sources import as_dialogue
@@ -45,8 +45,7 @@ class Predictor:
         batch_tokens: int | None = None,
         weights: str | Path | None = None,
     ) -> None:
-        # oneDNN keeps what it has prepared for each shape of a batch; its own limit, 1,024, comes to 200 MB
-        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+        bound_kernel_caches()
         network, processor = load_model(model)
         self._pipeline = TikTalkCorefPipeline(model=network, processor=processor, device=network.device)
         self._pipeline.videos.track = OneVideo(weights)

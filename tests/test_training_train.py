@@ -204,7 +204,7 @@ def test_bf16_trains_on_the_cpu(sample_corpus, tmp_path):
 def test_few_of_the_kernels_that_a_cpu_compiles_for_each_shape_are_kept():
     code = """
 import resource
-from tiktalkcoref.training.launch import bound_kernel_caches
+from tiktalkcoref.files.kernels import bound_kernel_caches
 bound_kernel_caches()
 import torch
 layer = torch.nn.Sequential(torch.nn.Linear(384, 1536), torch.nn.Linear(1536, 384))

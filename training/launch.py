@@ -17,13 +17,6 @@ class LaunchError(UserError):
     """A way of starting several processes that does not work here."""
 
 
-def bound_kernel_caches() -> None:
-    """Let torch keep few of the kernels that it compiles for every shape in bf16 on a CPU: the lengths of batches are
-    ever new, and a thousand kernels (its default) fill gigabytes. To be called before torch computes anything."""
-    for variable in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
-        os.environ.setdefault(variable, "64")
-
-
 def is_first_process() -> bool:
     """Whether this is the process that writes."""
     return next((os.environ[name] for name in RANKS if name in os.environ), "0") == "0"

@@ -14,8 +14,9 @@ from rich.console import Console
 
 from tiktalkcoref.evaluation.headline import headline
 from tiktalkcoref.evaluation.output import OutputError
+from tiktalkcoref.files.kernels import bound_kernel_caches
 
-from .launch import bound_kernel_caches, check_launch, is_first_process
+from .launch import check_launch, is_first_process
 from .recipe import Recipe, load_recipe
 from .run_folder import SUMMARY, check_output, locked
 
