@@ -1,6 +1,6 @@
 """Speed and memory of the builder, on a generated corpus of upstream's size and on one a hundred times as large.
 
-    python benchmarks/bench_dataset.py [ANNOTATIONS]
+    python benchmarks/bench_dataset.py [ANNOTATIONS] [--output FILE]
 
 The yardstick of speed is the least that anyone could do: `json.loads` on each line and `Dataset.from_list` of the
 same records (which checks nothing, joins nothing and writes nothing). Both run in one process, by turns, on a real
@@ -8,6 +8,7 @@ annotation file (whose splits and titles stand beside it) where one is named. Th
 corpus is also built with the garbage collector left running: what pausing it for each block of records is worth.
 """
 
+import argparse
 import contextlib
 import json
 import logging
@@ -22,6 +23,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from rich.table import Table
+
 Times = dict[str, float]  # "wall" and "cpu" seconds
 
 N_RECORDS, FACTOR, ROUNDS = 1012, 100, 15
@@ -29,32 +32,37 @@ CHARACTERS = "那个戴帽子的女生是她妹妹吗他说今天来看你我姐
 
 
 def main() -> None:
-    print(f"{'what':<58}{'measured':>12}{'bar':>8}")
+    from record import show  # imports torch, which the processes that measure memory do without
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("annotations", type=Path, nargs="?")
+    parser.add_argument("--output", type=Path)
+    arguments = parser.parse_args()
+    table = Table("what", "measured", "bar", title="the builder on generated corpora")
     with tempfile.TemporaryDirectory(prefix="bench_dataset_") as folder:
         small = write_corpus(Path(folder, "small"), N_RECORDS)
         large = write_corpus(Path(folder, "large"), N_RECORDS * FACTOR)
         # First, while this process is small: a child's peak memory starts from its parent's.
         seconds, megabytes = measure_large(small, large, Path(folder, "cache"))
         processes = measure_processes(large, Path(folder, "cache"))
-        compare_with_yardstick(Path(sys.argv[1]) if sys.argv[1:] else small, Path(folder, "cache"))
+        compare_with_yardstick(arguments.annotations or small, Path(folder, "cache"), table)
     for clock in ("wall", "cpu"):
         small_time, large_time = seconds["small"][clock], seconds["large"][clock]
-        row(f"{N_RECORDS} records, {clock} seconds (median)", f"{small_time:.3f}")
-        row(f"{N_RECORDS * FACTOR} records, {clock} seconds", f"{large_time:.2f}")
-        row("  with the garbage collector running", f"{seconds['collected'][clock]:.2f}")
-        row(f"  ratio for {FACTOR} times the records", f"{large_time / small_time:.1f}", "<= 110")
+        table.add_row(f"{N_RECORDS} records, {clock} seconds (median)", f"{small_time:.3f}")
+        table.add_row(f"{N_RECORDS * FACTOR} records, {clock} seconds", f"{large_time:.2f}")
+        table.add_row("  with the garbage collector running", f"{seconds['collected'][clock]:.2f}")
+        table.add_row(f"  ratio for {FACTOR} times the records", f"{large_time / small_time:.1f}", "<= 110")
     for number, wall in processes.items():
-        row(f"{N_RECORDS * FACTOR} records, num_proc={number}, wall seconds (median of 3)", f"{wall:.2f}")
-    row("  ratio of num_proc=2 to 1", f"{processes[2] / processes[1]:.2f}", "< 1")
-    row("peak memory above an idle interpreter, MB", f"{megabytes['peak'] - megabytes['idle']:.0f}", "< 600")
-    row("  of which imports, MB", f"{megabytes['imported'] - megabytes['idle']:.0f}")
+        name = f"{N_RECORDS * FACTOR} records, num_proc={number}, wall seconds (median of 3)"
+        table.add_row(name, f"{wall:.2f}")
+    table.add_row("  ratio of num_proc=2 to 1", f"{processes[2] / processes[1]:.2f}", "< 1")
+    peak, imported = (megabytes[name] - megabytes["idle"] for name in ("peak", "imported"))
+    table.add_row("peak memory above an idle interpreter, MB", f"{peak:.0f}", "< 600")
+    table.add_row("  of which imports, MB", f"{imported:.0f}")
+    show("What building the dataset costs", [table], arguments.output, [0])
 
 
-def row(what: str, measured: str, bar: str = "") -> None:
-    print(f"{what:<58}{measured:>12}{bar:>8}", flush=True)
-
-
-def compare_with_yardstick(annotations: Path, cache: Path) -> None:
+def compare_with_yardstick(annotations: Path, cache: Path, table: Table) -> None:
     """Build `all` and run the yardstick by turns."""
     import datasets
 
@@ -74,10 +82,10 @@ def compare_with_yardstick(annotations: Path, cache: Path) -> None:
             logging.disable(logging.WARNING)  # what the file has wrong, the first build has said
     for clock in ("wall", "cpu"):
         ours, collected, base = (median(times[name][1:])[clock] for name in runs)
-        row(f"building `all`, {clock} milliseconds (median)", f"{1000 * ours:.0f}")
-        row(f"  with the garbage collector running, {clock} milliseconds", f"{1000 * collected:.0f}")
-        row(f"json.loads + Dataset.from_list, {clock} milliseconds (median)", f"{1000 * base:.0f}")
-        row("  ratio", f"{ours / base:.2f}", "<= 1.3")
+        table.add_row(f"building `all`, {clock} milliseconds (median)", f"{1000 * ours:.0f}")
+        table.add_row(f"  with the garbage collector running, {clock} milliseconds", f"{1000 * collected:.0f}")
+        table.add_row(f"json.loads + Dataset.from_list, {clock} milliseconds (median)", f"{1000 * base:.0f}")
+        table.add_row("  ratio", f"{ours / base:.2f}", "<= 1.3")
 
 
 def measure_large(small: Path, large: Path, cache: Path) -> tuple[dict[str, Times], dict[str, float]]:

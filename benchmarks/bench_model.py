@@ -1,6 +1,6 @@
 """What the heads cost: a training step and a prediction beside the bare encoder, and the memory of long dialogues.
 
-    python benchmarks/bench_model.py [--shared FOLDER] [--batches N]
+    python benchmarks/bench_model.py [--shared FOLDER] [--batches N] [--output FILE]
 
 Real dialogues, text only, the small backbone, batch 32. Times are CPU seconds of one thread, model and bare encoder by
 turns on the same batches, so that a busy machine disturbs the ratio little. The bare encoder's step is a forward pass
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from rich.console import Console
+from record import show
 from rich.table import Table
 from transformers import AutoModel, AutoTokenizer
 
@@ -36,6 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shared", type=Path, default=os.environ.get("TIKTALKCOREF_SHARED"))
     parser.add_argument("--batches", type=int, default=6)
+    parser.add_argument("--output", type=Path)
     parser.add_argument(
         "--long", type=int, help="print the peak memory of one dialogue of so many characters, and exit"
     )
@@ -48,9 +49,9 @@ def main() -> None:
     if arguments.long:
         print(peak_memory(backbone, arguments.long))
         return
-    console = Console()
-    console.print(speed_table(backbone, read_dialogues(arguments.shared / "upstream"), arguments.batches))
-    console.print(memory_table(arguments.shared))
+    dialogues = read_dialogues(arguments.shared / "upstream")
+    tables = [speed_table(backbone, dialogues, arguments.batches), memory_table(arguments.shared)]
+    show("What the heads cost beside the bare encoder; memory of long dialogues", tables, arguments.output, [0])
 
 
 def read_dialogues(folder: Path) -> list[dict]:

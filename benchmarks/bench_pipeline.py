@@ -1,6 +1,6 @@
 """What the whole pipeline costs beside the bare text encoder: dialogues a second on the same batches, in one run.
 
-    TIKTALKCOREF_SHARED=... python benchmarks/bench_pipeline.py [--model FOLDER] [--dialogues 512] [--rounds 5]
+    TIKTALKCOREF_SHARED=... python benchmarks/bench_pipeline.py [--model FOLDER] [--dialogues 512] [--output FILE]
 
 The pipeline validates, tokenises, encodes, finds mentions, clusters them and formats the result, text only, on the
 published corpus; the bare encoder reads the batches that the pipeline made, tokenised already. The two take turns batch
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
+from record import show
 from rich.table import Table
 from transformers import AutoTokenizer
 from transformers.utils import logging
@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     shared = os.environ.get("TIKTALKCOREF_SHARED")
     if not shared:
@@ -71,9 +72,10 @@ def main() -> None:
     ratio = statistics.median(
         encoder / pipeline for pipeline, encoder in zip(seconds["pipeline"], seconds["bare encoder"], strict=True)
     )
-    report(len(dialogues), seconds, profile(resolver, dialogues))
-    print(f"mentions found: {n_found} (gold: {n_gold})")
-    print(f"pipeline / bare encoder, in dialogues a second: {ratio:.3f} (goal: at least {GOAL})")
+    tables = report(len(dialogues), seconds, profile(resolver, dialogues))
+    tables[0].add_row(f"pipeline / bare encoder (goal: at least {GOAL})", f"{ratio:.3f}")
+    tables[0].add_row(f"mentions found (gold: {n_gold})", str(n_found))
+    show("What the pipeline costs beside the bare encoder, text only", tables, arguments.output, [0])
     if ratio < GOAL:
         sys.exit(1)
 
@@ -175,8 +177,8 @@ def stopwatch(function: Callable, spent: dict[str, float], name: str, on_cuda: b
     return watched
 
 
-def report(count: int, seconds: dict[str, list[float]], spent: dict[str, float]) -> None:
-    """Print the two speeds, and the pipeline by stage."""
+def report(count: int, seconds: dict[str, list[float]], spent: dict[str, float]) -> list[Table]:
+    """The two speeds, and the pipeline by stage."""
     table = Table(title=f"{count} dialogues, batch {BATCH_SIZE}, {torch.get_num_threads()} threads")
     for column in ("", "dialogues/s", "median s", "fastest s", "slowest s"):
         table.add_column(column, justify="right" if column else "left")
@@ -188,7 +190,7 @@ def report(count: int, seconds: dict[str, list[float]], spent: dict[str, float])
         shares.add_column(column, justify="right" if column else "left")
     for name, value in spent.items():
         shares.add_row(name, f"{1000 * value / count:.3f}", f"{value / sum(spent.values()):.1%}")
-    Console().print(table, shares)
+    return [table, shares]
 
 
 if __name__ == "__main__":
