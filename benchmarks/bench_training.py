@@ -5,7 +5,8 @@
 One run, the real loop on the published dialogues by the recipe text-small; after each step the bare encoder goes
 forward and backward over the same batch, in the same precision. Two ratios: the median over the steps, and that of the
 sums, which is what an epoch costs (a step of short dialogues pays as much for the optimiser as one of long ones). On
-the CPU in processor seconds, which other work on the machine disturbs less than the clock.
+the CPU in processor seconds, which other work on the machine disturbs less than the clock. A second table says where
+the difference goes.
 """
 
 import argparse
@@ -15,7 +16,9 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from record import show
@@ -28,6 +31,7 @@ from tiktalkcoref.training.preparation import Run, prepare
 from tiktalkcoref.training.recipe import load_recipe
 
 WANTED = 1.10
+WARM_UP = 2  # steps that allocate
 CLOCK = time.perf_counter if torch.cuda.is_available() else time.process_time
 
 
@@ -42,14 +46,14 @@ def main() -> None:
         print("skipped: TIKTALKCOREF_SHARED names no folder with upstream's files and a backbone")
         return
     with tempfile.TemporaryDirectory() as folder:
-        times = measure(Path(shared), Path(folder), arguments.steps, arguments.overrides)
-    report(*times, arguments.output)
+        measured = measure(Path(shared), Path(folder), arguments.steps, arguments.overrides)
+    report(*measured, arguments.output)
 
 
 def measure(
     shared: Path, folder: Path, steps: int, overrides: list[str]
-) -> tuple[list[float], list[float], list[float]]:
-    """Seconds of each training step, of the encoder's forward and backward, and of collating the batch."""
+) -> tuple[list[float], list[float], dict[str, float]]:
+    """Seconds of each training step, of the encoder's forward and backward, and of the step's parts, summed."""
     corpus = folder / "corpus"
     corpus.mkdir()
     shutil.copy(shared / "upstream" / "annotations.8d346bf.jsonl", corpus / "all_textual_and_visual_annotations.jsonl")
@@ -62,18 +66,44 @@ def measure(
     run = prepare(recipe, output, resume=False)
     wrapped, optimizer = run.accelerator.prepare(run.model, run.optimizer)
     lengths = [sum(map(len, dialogue["sentences"])) for dialogue in run.train]
-    plan = plan_epoch(lengths, batch_size=recipe.loop.batch_size, seed=recipe.seed)[: steps + 2]
+    plan = plan_epoch(lengths, batch_size=recipe.loop.batch_size, seed=recipe.seed)[: steps + WARM_UP]
     monitor = Monitor(run.accelerator, run.steps, run.progress, recipe.loop.log_every, quiet=True)
-    whole, encoder, collation = [], [], []
-    for step in plan:
+    whole, encoder, parts = [], [], watch_parts(run)
+    for number, step in enumerate(plan):
+        if number == WARM_UP:
+            parts.clear()
         started = CLOCK()
         fit_steps(run, monitor, wrapped, optimizer, [step])
         whole.append(CLOCK() - started)
-        started = CLOCK()
+        held = dict(parts)  # the bare encoder is not a part
         batch = run.processor([run.train[index] for index in step.batches[0]], labels=True)
-        collation.append(CLOCK() - started)
         encoder.append(_encoder_seconds(run, batch.to(run.accelerator.device)))
-    return whole[2:], encoder[2:], collation[2:]  # the first ones allocate
+        parts |= held
+    return whole[WARM_UP:], encoder[WARM_UP:], parts
+
+
+def watch_parts(run: Run) -> dict[str, float]:
+    """Seconds of the parts of a step, which add up while it runs."""
+    parts: dict[str, float] = defaultdict(float)
+
+    def watch(owner: Any, method: str, name: str) -> None:
+        function = getattr(owner, method)
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            started = CLOCK()
+            result = function(*args, **kwargs)
+            parts[name] += CLOCK() - started
+            return result
+
+        setattr(owner, method, watched)
+
+    watch(run.model, "forward", "forward")
+    watch(run.model.text_encoder, "forward", "forward of the encoder")
+    watch(run.accelerator, "backward", "backward")
+    watch(run.accelerator, "clip_grad_norm_", "clipping")
+    watch(run.optimizer, "step", "AdamW")
+    watch(run.average, "update_parameters", "moving average")
+    return parts
 
 
 def _encoder_seconds(run: Run, batch: dict) -> float:
@@ -90,14 +120,20 @@ def _encoder_seconds(run: Run, batch: dict) -> float:
     return seconds
 
 
-def report(whole: list[float], encoder: list[float], collation: list[float], output: Path | None) -> None:
+def report(whole: list[float], encoder: list[float], parts: dict[str, float], output: Path | None) -> None:
     title = f"{len(whole)} training steps, {torch.get_num_threads()} threads"
     table = Table("", "ms (median)", "ms (mean)", title=title)
-    for name, seconds in (("training step", whole), ("  of it collation", collation), ("bare encoder", encoder)):
+    for name, seconds in (("training step", whole), ("bare encoder", encoder)):
         table.add_row(name, f"{1000 * statistics.median(seconds):.0f}", f"{1000 * statistics.mean(seconds):.0f}")
     ratio = statistics.median(step / bare for step, bare in zip(whole, encoder, strict=True))
     table.add_row(f"step / bare encoder (wanted: {WANTED:.2f})", f"{ratio:.2f}", f"{sum(whole) / sum(encoder):.2f}")
-    show("What a training step costs beside the bare encoder, text-small", [table], output)
+    shares = Table("part of a step", "ms (mean)", "of the bare encoder")
+    for name, seconds in {
+        **parts,
+        "the rest (collation, schedule, log)": sum(whole) - (sum(parts.values()) - parts["forward of the encoder"]),
+    }.items():
+        shares.add_row(name, f"{1000 * seconds / len(whole):.0f}", f"{seconds / sum(encoder):.1%}")
+    show("What a training step costs beside the bare encoder, text-small", [table, shares], output)
     sys.exit(ratio > WANTED)
 
 
