@@ -32,8 +32,6 @@ CHARACTERS = "那个戴帽子的女生是她妹妹吗他说今天来看你我姐
 
 
 def main() -> None:
-    from record import show  # imports torch, which the processes that measure memory do without
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("annotations", type=Path, nargs="?")
     parser.add_argument("--output", type=Path)
@@ -59,6 +57,8 @@ def main() -> None:
     peak, imported = (megabytes[name] - megabytes["idle"] for name in ("peak", "imported"))
     table.add_row("peak memory above an idle interpreter, MB", f"{peak:.0f}", "< 600")
     table.add_row("  of which imports, MB", f"{imported:.0f}")
+    from record import show  # imports torch: a child's peak memory would start from that
+
     show("What building the dataset costs", [table], arguments.output, [0])
 
 

@@ -3,7 +3,6 @@
 Faults come in the order of the fields. Who loads stops at the first error, who validates lists them all.
 """
 
-from collections.abc import Iterator
 from itertools import chain
 
 from tiktalkcoref.files.errors import UserError
@@ -17,7 +16,10 @@ def check(annotation: Annotation) -> list[Fault]:
     """The faults of an annotation, whose `clusters_str` is then what the spans say."""
     if not any(annotation.sentences):
         return [error("sentences", f"found {annotation.sentences}, expected lists of tokens, one an utterance")]
-    return [*_check_lengths(annotation), *_check_clusters(annotation), *_check_labels(annotation)]
+    faults: list[Fault] = []
+    for rule in (_check_lengths, _check_clusters, _check_labels):
+        rule(annotation, faults)
+    return faults
 
 
 def file_name_of(path: str) -> str:
@@ -34,66 +36,69 @@ def file_name_of(path: str) -> str:
     return name
 
 
-def _check_lengths(annotation: Annotation) -> Iterator[Fault]:
-    lengths = list(map(len, annotation.sentences))
+def _check_lengths(annotation: Annotation, faults: list[Fault]) -> None:
+    lengths = [*map(len, annotation.sentences)]
     for name in ("speaker_ids", "sentence_map", "subtoken_map"):
         rows = getattr(annotation, name)
-        if rows is not None and (found := list(map(len, rows))) != lengths:
+        if rows is not None and (found := [*map(len, rows)]) != lengths:
             message = f"lengths {found} differ from those of sentences, {lengths}: the arrays must be parallel"
-            yield error(name, message)
+            faults.append(error(name, message))
 
 
-def _check_clusters(annotation: Annotation) -> Iterator[Fault]:
+def _check_clusters(annotation: Annotation, faults: list[Fault]) -> None:
     tokens = list(chain.from_iterable(annotation.sentences))
+    count = len(tokens)
     first_places: dict[tuple[int, int], tuple[int, int]] = {}  # mention -> its first cluster, its place in it
     readable = True
     for i, cluster in enumerate(annotation.clusters):
         if not cluster:
-            yield error(f"clusters[{i}]", "found [], expected a list of at least one mention")
+            faults.append(error(f"clusters[{i}]", "found [], expected a list of at least one mention"))
         for j, (start, end) in enumerate(cluster):
-            first = first_places.setdefault((start, end), (i, j))
-            inside = 0 <= start <= end < len(tokens)
-            if inside and first == (i, j):
+            here = (i, j)
+            first = first_places.setdefault((start, end), here)
+            inside = 0 <= start <= end < count
+            if inside and first is here:
                 continue
             place, mention = f"clusters[{i}][{j}]", f"[{start}, {end}]"
             if start > end:
-                yield error(place, f"reversed offsets {mention}: the start comes after the (inclusive) end")
+                faults.append(error(place, f"reversed offsets {mention}: the start comes after the (inclusive) end"))
             elif not inside:
-                yield error(place, f"offsets {mention} out of range: the dialogue has tokens 0 to {len(tokens) - 1}")
+                faults.append(error(place, f"offsets {mention} out of range: the dialogue has tokens 0 to {count - 1}"))
             if first[0] != i:
-                yield error(place, f"mention {mention} is in two clusters, {first[0]} and {i}")
+                faults.append(error(place, f"mention {mention} is in two clusters, {first[0]} and {i}"))
             elif first[1] != j:
-                yield warning(place, f"mention {mention} is listed twice in the cluster")
+                faults.append(warning(place, f"mention {mention} is listed twice in the cluster"))
             readable = readable and inside
     if not readable:
         return
     texts = [["".join(tokens[start : end + 1]) for start, end in cluster] for cluster in annotation.clusters]
     if annotation.clusters_str not in (texts, None):
         message = f"{annotation.clusters_str!r} disagrees with the spans, which say {texts!r}: the spans are taken"
-        yield warning("clusters_str", message)
+        faults.append(warning("clusters_str", message))
     annotation.clusters_str = texts
 
 
-def _check_labels(annotation: Annotation) -> Iterator[Fault]:
+def _check_labels(annotation: Annotation, faults: list[Fault]) -> None:
     labels, boxes = annotation.labels, annotation.visual_annotations
     name = "entity_label" if annotation.entity_labels is None and annotation.entity_label else "entity_labels"
     if labels is None:
-        yield error(name, "missing, expected a list of texts, one a cluster")
+        faults.append(error(name, "missing, expected a list of texts, one a cluster"))
         return
     if len(labels) != len(annotation.clusters):
-        yield error(name, f"{len(labels)} labels for {len(annotation.clusters)} clusters, expected one a cluster")
+        message = f"{len(labels)} labels for {len(annotation.clusters)} clusters, expected one a cluster"
+        faults.append(error(name, message))
     wanted, borne = set(labels).difference(NO_LABELS), {box.box_labels for box in boxes}
     for i, box in enumerate(boxes):
-        yield from _check_box(box, i)
+        _check_box(box, i, faults)
         if box.box_labels not in wanted:
             message = f"no cluster bears the label {box.box_labels!r} of this box"
-            yield warning(f"visual_annotations[{i}].box_labels", message)
+            faults.append(warning(f"visual_annotations[{i}].box_labels", message))
     for i, label in enumerate(labels):
         if label in wanted and label not in borne:
-            yield error(f"{name}[{i}]", f"no box bears the label {label!r} of cluster {i}")
+            faults.append(error(f"{name}[{i}]", f"no box bears the label {label!r} of cluster {i}"))
 
 
-def _check_box(box: Box, i: int) -> Iterator[Fault]:
+def _check_box(box: Box, i: int, faults: list[Fault]) -> None:
     x1, y1, x2, y2 = bbox = box.bbox
     if not (0 <= x1 < x2 <= MAX_NUMBER and 0 <= y1 < y2 <= MAX_NUMBER):
         message = f"{bbox} is empty, expected x1 < x2 and y1 < y2"
@@ -101,9 +106,9 @@ def _check_box(box: Box, i: int) -> Iterator[Fault]:
             message = f"{bbox} has a negative coordinate, expected [x1, y1, x2, y2] in pixels of the frame"
         elif max(bbox) > MAX_NUMBER:
             message = f"{bbox} is out of range, expected [x1, y1, x2, y2] in pixels of the frame"
-        yield error(f"visual_annotations[{i}].bbox", message)
+        faults.append(error(f"visual_annotations[{i}].bbox", message))
     for key in ("cur_frame_path", "region_image_path"):
         try:
             file_name_of(getattr(box, key))
         except ValueError as refusal:
-            yield error(f"visual_annotations[{i}].{key}", str(refusal))
+            faults.append(error(f"visual_annotations[{i}].{key}", str(refusal)))

@@ -135,15 +135,14 @@ class Reader(Compact):
 
     def read_block(self, block: Block, tally: Tally) -> list[Record]:
         """The records of a block, in order. Raises: CorpusError."""
-        records, first, last = [], block.lines[0].start, block.lines[-1]
+        records = []
         with open(self.files.annotations, "rb") as file:
-            file.seek(first)
-            content = file.read(last.start + last.length - first)
-        for line in block.lines:
-            start = line.start - first
-            record, problems = self.read(line, content[start : start + line.length])
-            tally.take(problems)
-            records += [record] if record is not None else []
+            for line in block.lines:
+                file.seek(line.start)
+                record, problems = self.read(line, file.read(line.length))
+                tally.take(problems)
+                if record is not None:
+                    records.append(record)
         return records
 
 
