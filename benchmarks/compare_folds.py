@@ -3,10 +3,10 @@
     python benchmarks/compare_folds.py --a OLD/fold-{fold} --b NEW/fold-{fold} --dataset FOLDER [--seeds 1 2 3]
 
 `{fold}` and `{seed}` in `--a` and `--b` stand for the numbers; each place is a run of `tiktalkcoref train` with that
-`fold`. Predicts what is not predicted yet (`fold_predictions.jsonl` beside the run's model), pools the folds, and
-prints the mean CoNLL F1 of each recipe over its seeds, and the difference with a 95% interval (paired bootstrap over
-dialogues) and the p-value of approximate randomisation over dialogues. A dialogue is drawn, or changes sides, with the
-outputs of all seeds together.
+`fold`, or several, separated by commas, that are an ensemble. Predicts what is not predicted yet
+(`fold_predictions.jsonl` beside the first run's model), pools the folds, and prints the mean CoNLL F1 of each recipe
+over its seeds, and the difference with a 95% interval (paired bootstrap over dialogues) and the p-value of approximate
+randomisation over dialogues. A dialogue is drawn, or changes sides, with the outputs of all seeds together.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from rich.table import Table
 from tiktalkcoref.evaluate_metric import Scores
 from tiktalkcoref.evaluate_metric.resampling import bootstrap, permute
 from tiktalkcoref.evaluation.dialogues import Dialogue, load_dialogues
+from tiktalkcoref.evaluation.ensemble import load_ensemble
 from tiktalkcoref.evaluation.models import load_model
 from tiktalkcoref.evaluation.predictions import predict_dialogues, score_predictions
 from tiktalkcoref.files.atomic import atomic_file
@@ -57,16 +58,16 @@ def pooled(place: str, seed: int, parts: dict[int, list[Dialogue]]) -> Scores:
     """The scores over all folds together of the runs at a place."""
     found: list[dict[str, Any]] = []
     for fold, dialogues in parts.items():
-        found += predictions(Path(place.format(seed=seed, fold=fold)), dialogues)
+        found += predictions(place.format(seed=seed, fold=fold).split(","), dialogues)
     return score_predictions(found, [dialogue for part in parts.values() for dialogue in part])
 
 
-def predictions(run: Path, dialogues: list[Dialogue]) -> list[dict[str, Any]]:
-    """What a run's model finds in its test dialogues, kept in a file."""
-    file = run / PREDICTIONS
+def predictions(runs: list[str], dialogues: list[Dialogue]) -> list[dict[str, Any]]:
+    """What a run's model, or an ensemble of several runs', finds in its test dialogues, kept in a file."""
+    file = Path(runs[0], "ensemble_" * (len(runs) > 1) + PREDICTIONS)
     if not file.is_file():
-        model, processor = load_model(run)
-        rows = predict_dialogues(model, processor, dialogues, description=str(run))
+        model, processor = load_model(runs[0]) if len(runs) == 1 else load_ensemble(runs)
+        rows = predict_dialogues(model, processor, dialogues, description=" ".join(runs))
         with atomic_file(file) as temporary, temporary.open("w", encoding="utf-8") as lines:
             for dialogue, row in zip(dialogues, rows, strict=True):
                 kept = {key: row[key] for key in ("clusters", "mention_scores", "gold_region_scores")}
