@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -121,7 +122,7 @@ def draw(figures: dict[str, Any], path: Path) -> None:
     if engines.exists():
         found = json.loads(engines.read_text(encoding="utf-8"))["figures"]["rows"]
         rates = {name: one["steady_rows_per_second"] for name, one in found[max(found, key=int)]["engines"].items()}
-        axes[3].bar(list(rates), list(rates.values()), width=0.5)
+        axes[3].bar([textwrap.fill(name, 10) for name in rates], list(rates.values()), width=0.5)
     axes[3].set(title="batch engines, a tiny model", ylabel="rows a second")
     for one in axes:
         one.spines[["top", "right"]].set_visible(False)
