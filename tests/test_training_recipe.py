@@ -92,6 +92,12 @@ def test_refused_with_the_way_out(tmp_path, override, words):
         assert word in str(error.value)
 
 
+def test_patience_does_not_go_with_keeping_the_last():
+    with pytest.raises(RecipeError, match=r"loop\.patience .*loop\.keep=last.*leave one"):
+        load_recipe("text-small", ["loop.patience=2"])
+    assert load_recipe("text-small", ["loop.patience=2", "loop.keep=best"]).loop.patience == 2
+
+
 def test_unknown_recipe_names_the_packaged_ones():
     with pytest.raises(RecipeError, match=r"text-small.*did you mean text-small"):
         load_recipe("text-smal")

@@ -78,6 +78,17 @@ def test_the_saved_model_gives_the_scores_of_the_summary(run, sample_corpus):
         assert scores[key] == pytest.approx(summary["validation"][key], abs=1e-9)
 
 
+@pytest.mark.parametrize(("keep", "kept"), [("best", 1), ("last", 2)])
+def test_the_best_epoch_is_kept_or_the_last(keep, kept, sample_corpus, tmp_path, monkeypatch):
+    scores = iter([0.6, 0.5])
+    monkeypatch.setattr(loop, "evaluate_model", lambda *_, **__: {"conll_f1": next(scores)})
+    recipe = tiny_recipe(tmp_path, sample_corpus, keep=keep, ema_decay=0.0)
+    assert train(recipe, tmp_path / "run", quiet=True)["best_epoch"] == kept
+    saved = load_file(tmp_path / "run" / "model" / "model.safetensors")
+    newest = load_file(tmp_path / "run" / "checkpoints" / "step-00000004" / "weights.safetensors")
+    assert all(torch.equal(saved[name], newest[name]) for name in newest if name in saved) == (keep == "last")
+
+
 # Refused before the first step
 
 

@@ -46,7 +46,7 @@ class Progress:
     step: int = 0  # optimiser steps done
     epoch: int = 0  # epochs done
     step_in_epoch: int = 0  # optimiser steps done of the next epoch
-    best_score: float | None = None
+    best_score: float | None = None  # of the model that is kept: the best so far, or the last
     best_epoch: int = 0  # counted from 1
     best_scores: dict[str, float] = field(default_factory=dict)
     evaluations_without_gain: int = 0

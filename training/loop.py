@@ -157,7 +157,7 @@ def _is_done(run: Run) -> bool:
 
 
 def _validate(run: Run, monitor: Monitor) -> None:
-    """Score the validation split; keep the model where it is the best so far."""
+    """Score the validation split; keep the model where it is the best so far, or the recipe keeps the last."""
     started = time.perf_counter()
     _check_weights(run)
     progress = run.progress
@@ -165,15 +165,16 @@ def _validate(run: Run, monitor: Monitor) -> None:
     scores = score(run, model, run.validation)
     selection = selection_score(scores, run.recipe.loop.select_on)
     assert selection is not None, "checked before the first step"
-    is_best = progress.best_score is None or selection > progress.best_score
-    if is_best:
+    keeps_last = run.recipe.loop.keep == "last"
+    is_kept = keeps_last or progress.best_score is None or selection > progress.best_score
+    if is_kept:
         progress.best_score, progress.best_epoch, progress.best_scores = selection, progress.epoch, scores
         progress.evaluations_without_gain = 0
         _save_model(run, model)
     else:
         progress.evaluations_without_gain += 1
     progress.seconds += time.perf_counter() - started
-    monitor.evaluated(progress.step, progress.epoch, scores, selection, is_best)
+    monitor.evaluated(progress.step, progress.epoch, scores, selection, is_kept)
 
 
 def score(run: Run, model: Any, dialogues: list[Dialogue]) -> dict[str, float]:

@@ -119,14 +119,14 @@ class Monitor:
         means = (self.accelerator.reduce(totals) / self.counted).tolist()
         return {name: mean for name, mean in zip(LOSSES, means, strict=True) if name in self.sums}
 
-    def evaluated(self, step: int, epoch: int, scores: dict[str, float], selection: float, is_best: bool) -> None:
+    def evaluated(self, step: int, epoch: int, scores: dict[str, float], selection: float, is_kept: bool) -> None:
         """The validation split was scored; `selection` is what the best model is chosen by."""
-        self.write("evaluation", step, epoch, scores | {"selection": selection, "best": is_best})
+        self.write("evaluation", step, epoch, scores | {"selection": selection, "best": is_kept})
         shown = headline(scores)
         self.scores_shown = f"| epoch {epoch}: {shown}"
         self.since = time.perf_counter()
         if not self.quiet and not self.console.is_terminal:
-            self.say(f"epoch {epoch}, step {step}: {self.losses_shown} | {shown}{' *' if is_best else ''}")
+            self.say(f"epoch {epoch}, step {step}: {self.losses_shown} | {shown}{' *' if is_kept else ''}")
 
     def say(self, text: str) -> None:
         if not self.quiet:

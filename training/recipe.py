@@ -102,6 +102,7 @@ class Loop(Struct, frozen=True, forbid_unknown_fields=True):
     hide_characters: Share = 0.0  # share of a training dialogue's characters that the text encoder does not see
     ema_decay: Share = 0.0  # the moving average of the weights that is evaluated and saved; 0: none
     evaluate_every: Positive = 1  # epochs
+    keep: Literal["best", "last"] = "best"  # which evaluated model is kept; of few validation dialogues `best` is luck
     patience: Count = 0  # evaluations without a better score before stopping; 0: never
     # mean of those there are; links count where a query has more than one region to choose from
     select_on: list[str] = field(default_factory=lambda: ["conll_f1", "linking_recall_at_1"])
@@ -113,6 +114,10 @@ class Loop(Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         _require(bool(self.select_on), "loop.select_on is empty: name at least one score, such as conll_f1")
+        _require(
+            not self.patience or self.keep == "best",
+            "loop.patience waits for a better model, loop.keep=last keeps the last: leave one of them out",
+        )
 
 
 class Recipe(Struct, frozen=True, forbid_unknown_fields=True):

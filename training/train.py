@@ -76,7 +76,7 @@ def main(
         console = Console(soft_wrap=True, highlight=False)
         for place, scores in {"validation": summary["validation"], **summary["final"]}.items():
             console.print(f"{place}: {headline(scores, digits=4)}")
-        console.print(f"model: {output / 'model'} (best of epoch {summary['best_epoch']} of {summary['epochs']})")
+        console.print(f"model: {output / 'model'} (of epoch {summary['best_epoch']} of {summary['epochs']})")
 
 
 if __name__ == "__main__":
