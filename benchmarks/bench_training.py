@@ -18,9 +18,9 @@ import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import torch
+from bench_pipeline import stopwatch
 from record import show
 from rich.table import Table
 
@@ -86,23 +86,18 @@ def watch_parts(run: Run) -> dict[str, float]:
     """Seconds of the parts of a step, which add up while it runs."""
     parts: dict[str, float] = defaultdict(float)
 
-    def watch(owner: Any, method: str, name: str) -> None:
-        function = getattr(owner, method)
-
-        def watched(*args: Any, **kwargs: Any) -> Any:
-            started = CLOCK()
-            result = function(*args, **kwargs)
-            parts[name] += CLOCK() - started
-            return result
-
+    methods = [
+        ("forward", run.model, "forward"),
+        ("forward of the encoder", run.model.text_encoder, "forward"),
+        ("backward", run.accelerator, "backward"),
+        ("clipping", run.accelerator, "clip_grad_norm_"),
+        ("AdamW", run.optimizer, "step"),
+    ]
+    if run.average is not None:
+        methods.append(("moving average", run.average, "update_parameters"))
+    for name, owner, method in methods:
+        watched = stopwatch(getattr(owner, method), parts, name, torch.cuda.is_available(), CLOCK)
         setattr(owner, method, watched)
-
-    watch(run.model, "forward", "forward")
-    watch(run.model.text_encoder, "forward", "forward of the encoder")
-    watch(run.accelerator, "backward", "backward")
-    watch(run.accelerator, "clip_grad_norm_", "clipping")
-    watch(run.optimizer, "step", "AdamW")
-    watch(run.average, "update_parameters", "moving average")
     return parts
 
 

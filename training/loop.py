@@ -1,5 +1,5 @@
 """The loop: for every optimiser step, the dialogues that `plan_epoch` gives it go through the model in micro-batches; a
-loss weighs as many dialogues as it is of. Then the validation split chooses the best model."""
+loss weighs as many dialogues as it is of. Then the validation split is scored; the best model, or the last, is kept."""
 
 import contextlib
 import json
@@ -165,8 +165,8 @@ def _validate(run: Run, monitor: Monitor) -> None:
     scores = score(run, model, run.validation)
     selection = selection_score(scores, run.recipe.loop.select_on)
     assert selection is not None, "checked before the first step"
-    keeps_last = run.recipe.loop.keep == "last"
-    is_kept = keeps_last or progress.best_score is None or selection > progress.best_score
+    is_best = progress.best_score is None or selection > progress.best_score
+    is_kept = is_best or run.recipe.loop.keep == "last"
     if is_kept:
         progress.best_score, progress.best_epoch, progress.best_scores = selection, progress.epoch, scores
         progress.evaluations_without_gain = 0
@@ -213,13 +213,13 @@ def _save_checkpoint(run: Run) -> None:
 
 
 def finish(run: Run, monitor: Monitor) -> dict[str, Any]:
-    """Score the best model on the recipe's final evaluations, write `summary.json`, and return its content."""
+    """Score the model that was kept on the recipe's final evaluations, write `summary.json`, and return its content."""
     progress, accelerator = run.progress, run.accelerator
     final: dict[str, dict[str, float]] = {}
     if run.final:
-        best = type(run.model).from_pretrained(run.output / "model").to(accelerator.device)
+        kept = type(run.model).from_pretrained(run.output / "model").to(accelerator.device)
         for place, dialogues in run.final.items():
-            final[place] = score(run, best, dialogues)
+            final[place] = score(run, kept, dialogues)
             monitor.write("final", progress.step, progress.epoch, final[place], place=place)
     summary = {
         "recipe": run.recipe.name,

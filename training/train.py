@@ -24,7 +24,7 @@ __all__ = ["OutputError", "main", "train"]
 
 
 def train(recipe: Recipe, output: Path | str, resume: bool = False, quiet: bool = False) -> dict[str, Any]:
-    """Run a recipe; the best model of the validation split is in `output/model` afterwards.
+    """Run a recipe; the model that it keeps (`loop.keep`) is in `output/model` afterwards.
 
     Args:
         recipe: see `load_recipe`.
