@@ -92,6 +92,11 @@ def test_refused_with_the_way_out(tmp_path, override, words):
         assert word in str(error.value)
 
 
+def test_training_on_the_validation_split_goes_with_keeping_the_last():
+    with pytest.raises(RecipeError, match=r"train_split is train\+validation.*set loop\.keep=last"):
+        load_recipe("text-small", ["train_split=train+validation", "loop.keep=best"])
+
+
 def test_patience_does_not_go_with_keeping_the_last():
     with pytest.raises(RecipeError, match=r"loop\.patience .*loop\.keep=last.*leave one"):
         load_recipe("text-small", ["loop.patience=2"])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tiktalkcoref.evaluation.dialogues import DatasetError
+from tiktalkcoref.evaluation.dialogues import DatasetError, load_dialogues
 from tiktalkcoref.evaluation.predictions import evaluate_model
 from tiktalkcoref.training import loop
 from tiktalkcoref.training.building import BackboneError, build, character_tokenizer
@@ -65,7 +65,6 @@ def test_a_run_leaves_model_checkpoints_log_recipe_and_summary(run):
 
 
 def test_the_saved_model_gives_the_scores_of_the_summary(run, sample_corpus):
-    from tiktalkcoref.evaluation.dialogues import load_dialogues
     from tiktalkcoref.modeling.modeling_tiktalkcoref import TikTalkCorefModel
     from tiktalkcoref.modeling.processing_tiktalkcoref import TikTalkCorefProcessor
 
@@ -87,6 +86,19 @@ def test_the_best_epoch_is_kept_or_the_last(keep, kept, sample_corpus, tmp_path,
     saved = load_file(tmp_path / "run" / "model" / "model.safetensors")
     newest = load_file(tmp_path / "run" / "checkpoints" / "step-00000004" / "weights.safetensors")
     assert all(torch.equal(saved[name], newest[name]) for name in newest if name in saved) == (keep == "last")
+
+
+def test_the_validation_split_too_is_trained_on_and_chooses_nothing(sample_corpus, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise AssertionError("scored what it was trained on")
+
+    monkeypatch.setattr(loop, "evaluate_model", fail)
+    recipe = tiny_recipe(tmp_path, sample_corpus, "train_split=train+validation", keep="last")
+    summary = train(recipe, tmp_path / "run", quiet=True)
+    sizes = [len(load_dialogues(str(sample_corpus), "all", split)) for split in ("train", "validation")]
+    assert summary["dialogues"] == sum(sizes)
+    assert (summary["validation"], summary["best_epoch"]) == ({}, 2)
+    assert (tmp_path / "run" / "model" / "config.json").is_file()
 
 
 # Refused before the first step

@@ -157,16 +157,16 @@ def _is_done(run: Run) -> bool:
 
 
 def _validate(run: Run, monitor: Monitor) -> None:
-    """Score the validation split; keep the model where it is the best so far, or the recipe keeps the last."""
+    """Score the validation split, if it is not trained on; keep the model where it is the best so far, or the recipe
+    keeps the last."""
     started = time.perf_counter()
     _check_weights(run)
     progress = run.progress
     model = run.model if run.average is None else averaged(run.average, run.model)
-    scores = score(run, model, run.validation)
+    scores = score(run, model, run.validation) if run.validation else {}
     selection = selection_score(scores, run.recipe.loop.select_on)
-    assert selection is not None, "checked before the first step"
-    is_best = progress.best_score is None or selection > progress.best_score
-    is_kept = is_best or run.recipe.loop.keep == "last"
+    is_better = selection is None or progress.best_score is None or selection > progress.best_score
+    is_kept = is_better or run.recipe.loop.keep == "last"
     if is_kept:
         progress.best_score, progress.best_epoch, progress.best_scores = selection, progress.epoch, scores
         progress.evaluations_without_gain = 0

@@ -119,10 +119,13 @@ class Monitor:
         means = (self.accelerator.reduce(totals) / self.counted).tolist()
         return {name: mean for name, mean in zip(LOSSES, means, strict=True) if name in self.sums}
 
-    def evaluated(self, step: int, epoch: int, scores: dict[str, float], selection: float, is_kept: bool) -> None:
-        """The validation split was scored; `selection` is what the best model is chosen by."""
-        self.write("evaluation", step, epoch, scores | {"selection": selection, "best": is_kept})
-        shown = headline(scores)
+    def evaluated(
+        self, step: int, epoch: int, scores: dict[str, float], selection: float | None, is_kept: bool
+    ) -> None:
+        """The validation split was scored, if it is not trained on; `selection` is what the best model is chosen by."""
+        chosen_by = {} if selection is None else {"selection": selection}
+        self.write("evaluation", step, epoch, scores | chosen_by | {"best": is_kept})
+        shown = headline(scores) or "the newest model is kept"
         self.scores_shown = f"| epoch {epoch}: {shown}"
         self.since = time.perf_counter()
         if not self.quiet and not self.console.is_terminal:

@@ -41,7 +41,7 @@ class Run:
     model: Any  # TikTalkCorefModel
     processor: Any
     train: list[Dialogue]
-    validation: list[Dialogue]
+    validation: list[Dialogue]  # empty where it is trained on
     final: dict[str, list[Dialogue]]
     optimizer: torch.optim.Optimizer
     schedule: LambdaLR
@@ -64,7 +64,11 @@ def prepare(recipe: Recipe, output: Path, resume: bool) -> Run:
     accelerator = _accelerator(recipe, output, log)
     with accelerator.main_process_first():  # the first generates or reads, the others find it done
         train = load_dialogues(recipe.dataset, recipe.train_config, "train", recipe.fold)
-    validation = load_dialogues(recipe.dataset, recipe.eval_config, "validation", recipe.fold)
+    validation = []
+    if recipe.train_split == "train":
+        validation = load_dialogues(recipe.dataset, recipe.eval_config, "validation", recipe.fold)
+    else:
+        train += load_dialogues(recipe.dataset, recipe.train_config, "validation", recipe.fold)
     final = {}
     for place in recipe.final_evaluations:
         config, _, split = place.partition("/")
@@ -78,7 +82,8 @@ def prepare(recipe: Recipe, output: Path, resume: bool) -> Run:
     scaled = [
         scale_regions(d, processor.image_size) for d in (train, validation, *final.values()) if processor.image_size
     ]
-    check_selection(recipe, validation)
+    if recipe.train_split == "train":
+        check_selection(recipe, validation)
     processor(train[:1], labels=True)
     model.to(accelerator.device)
     if not recipe.initial.checkpoint:  # "none" starts where the regions of the first linked dialogues lie

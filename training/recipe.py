@@ -129,6 +129,8 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     seed: Seed = 0
     dataset: str = "sample"  # "sample", a prepared folder, a folder with upstream's files, or a Hub id
     train_config: Config = "all"
+    # the validation split too: for who keeps the last model, where that split chooses nothing
+    train_split: Literal["train", "train+validation"] = "train"
     eval_config: Config = "all"  # whose validation split selects the best model
     # e.g. [celeb/test]: the best model's scores, at the end. None by default: who tunes on a test split has none
     final_evaluations: list[str] = []
@@ -150,6 +152,10 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
             )
         if self.fold is not None:
             parse_fold(self.fold)
+        _require(
+            self.train_split == "train" or self.loop.keep == "last",
+            f"train_split is {self.train_split}, which leaves nothing to find the best model on: set loop.keep=last",
+        )
         has_vision = bool(self.initial.vision_encoder or self.initial.chinese_clip or self.initial.checkpoint)
         _require(
             has_vision or self.linking is not True,

@@ -75,7 +75,8 @@ def main(
     if is_first_process():
         console = Console(soft_wrap=True, highlight=False)
         for place, scores in {"validation": summary["validation"], **summary["final"]}.items():
-            console.print(f"{place}: {headline(scores, digits=4)}")
+            if scores:  # none of a validation split that was trained on
+                console.print(f"{place}: {headline(scores, digits=4)}")
         console.print(f"model: {output / 'model'} (of epoch {summary['best_epoch']} of {summary['epochs']})")
 
 
