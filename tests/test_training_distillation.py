@@ -14,6 +14,7 @@ from tiktalkcoref.evaluation.ensemble import Ensemble, load_ensemble
 from tiktalkcoref.evaluation.predictions import predict_dialogues
 from tiktalkcoref.files.errors import UserError
 from tiktalkcoref.training.distillation import join, soft_labels, split
+from tiktalkcoref.training.preparation import prepare
 from tiktalkcoref.training.recipe import RecipeError
 from tiktalkcoref.training.train import train
 
@@ -176,6 +177,30 @@ def test_the_command_trains_a_student_that_goes_on_where_it_was_interrupted(teac
     train(tiny_recipe(tmp_path, sample_corpus, *overrides, vision=True), part, resume=True, quiet=True)
     one, other = weights(tmp_path / "whole"), weights(part)
     assert all(torch.equal(tensor, other[name]) for name, tensor in one.items() if not name.startswith("random/"))
+
+
+def test_titles_are_learned_as_the_teachers_alone_label_them(teachers, sample_corpus, tmp_path):
+    overrides = (f"distil.teachers={json.dumps(teachers)}", "distil.weight=0.3", "distil.titles=true")
+    recipe = tiny_recipe(tmp_path, sample_corpus, *overrides, vision=True)
+    run = prepare(recipe, tmp_path, resume=False)
+    known = load_dialogues(str(sample_corpus), "all", "train")
+    titles = run.train[len(known) :]
+    assert {"".join(title["sentences"][0]) for title in titles} == {dialogue["title"] for dialogue in known}
+    assert run.steps == 2 * -(-len(run.train) // 8)
+    ensemble, processor = load_ensemble(teachers)
+    title = titles[0]
+    read = processor([{"sentences": title["sentences"]}])
+    assert title["clusters"] == ensemble.predict(read)[0]["clusters"]
+    starts, spans = ensemble.mention_probabilities(read)
+    labels, length = title["soft_labels"], starts.shape[1]
+    assert torch.allclose(labels.starts[:, :length], starts, atol=1e-5)
+    assert torch.allclose(labels.spans[:, :length], spans, atol=1e-5)
+    assert not labels.starts[:, length:].any()
+
+
+def test_titles_need_teachers(tmp_path, sample_corpus):
+    with pytest.raises(RecipeError, match=r"distil\.titles is true, but distil\.teachers is empty"):
+        tiny_recipe(tmp_path, sample_corpus, "distil.titles=true")
 
 
 def test_an_ensemble_is_evaluated_and_called_one(teachers, sample_corpus, tmp_path):

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from tiktalkcoref.evaluation.dialogues import Dialogue, names_of, without_pictures
 from tiktalkcoref.evaluation.ensemble import Ensemble, load_ensemble
+from tiktalkcoref.evaluation.predictions import predict_dialogues
 from tiktalkcoref.files.progress import track
 from tiktalkcoref.modeling.batch_tiktalkcoref import DialogueBatch, SoftLabels
 from tiktalkcoref.modeling.linking_tiktalkcoref import link_targets
@@ -24,8 +25,8 @@ from .recipe import Recipe, RecipeError
 LEAST = 0.1  # probability of a span whose pairs are asked for; of a less probable one they are labelled 0
 
 
-def add_soft_labels(recipe: Recipe, model: Any, dialogues: Sequence[Dialogue], device: torch.device) -> None:
-    """Give each dialogue its `soft_labels`, those of one dialogue, on the CPU.
+def add_soft_labels(recipe: Recipe, model: Any, dialogues: list[Dialogue], device: torch.device) -> None:
+    """Give each dialogue its `soft_labels`, those of one dialogue, on the CPU; with `distil.titles`, add the titles.
 
     Raises:
         ValueError: teachers that cannot be had, do not read alike, or do not fit the student `model`.
@@ -41,13 +42,24 @@ def add_soft_labels(recipe: Recipe, model: Any, dialogues: Sequence[Dialogue], d
             f"is {ensemble.config.max_mention_length}: give the student the same"
         )
     size = recipe.loop.evaluation_batch_size
-    order = sorted(range(len(dialogues)), key=lambda index: sum(map(len, dialogues[index]["sentences"])))
-    for start in track(range(0, len(order), size), "asking the teachers"):
-        chosen = [dialogues[index] for index in order[start : start + size]]
-        read = chosen if ensemble.vision_encoder is not None else without_pictures(chosen)
-        batch = processor(read, labels=True, names=names_of(chosen)).to(device)
-        for dialogue, labels in zip(chosen, split(soft_labels(ensemble, batch, recipe.distil.weight)), strict=True):
-            dialogue["soft_labels"] = labels
+    titles = titles_of(dialogues) if recipe.distil.titles else []
+    for title, found in zip(titles, predict_dialogues(ensemble, processor, titles, batch_size=size), strict=True):
+        title["clusters"] = found["clusters"]
+    for labelled, weight in ((dialogues, recipe.distil.weight), (titles, 1.0)):
+        by_length = sorted(labelled, key=lambda dialogue: sum(map(len, dialogue["sentences"])))
+        for start in track(range(0, len(by_length), size), "asking the teachers"):
+            chosen = by_length[start : start + size]
+            read = chosen if ensemble.vision_encoder is not None else without_pictures(chosen)
+            batch = processor(read, labels=True, names=names_of(chosen)).to(device)
+            for dialogue, labels in zip(chosen, split(soft_labels(ensemble, batch, weight)), strict=True):
+                dialogue["soft_labels"] = labels
+    dialogues += titles
+
+
+def titles_of(dialogues: Sequence[Dialogue]) -> list[Dialogue]:
+    """The different titles of the dialogues' videos, each as a dialogue of one utterance, without labels."""
+    titles = dict.fromkeys(title.strip() for dialogue in dialogues if (title := dialogue.get("title") or "").strip())
+    return [{"doc_key": title, "sentences": [list(title)], "title": None, "clusters": []} for title in titles]
 
 
 @torch.no_grad()

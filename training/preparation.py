@@ -90,6 +90,8 @@ def prepare(recipe: Recipe, output: Path, resume: bool) -> Run:
         linked = [dialogue for dialogue in train if max(dialogue.get("links") or [-1]) >= 0]
         if linked and model.linking_head is not None:
             model.start_null(processor(linked[:NULL_DIALOGUES], labels=True))
+    if recipe.distil.teachers:
+        add_soft_labels(recipe, model, train, accelerator.device)
 
     loop = recipe.loop
     optimizer = build_optimizer(model, recipe.optimizer)
@@ -102,8 +104,6 @@ def prepare(recipe: Recipe, output: Path, resume: bool) -> Run:
         steps=steps,
         fingerprint=fingerprint(train, decoded=all(scaled[:1])),
     )  # fmt: skip
-    if recipe.distil.teachers:
-        add_soft_labels(recipe, model, train, accelerator.device)
     set_seed(recipe.seed + 7919 * accelerator.process_index)  # processes drop out different units
     if resume:
         _resume(run)
@@ -135,7 +135,7 @@ def fingerprint(dialogues: list[Dialogue], decoded: bool = True) -> str:
     """
     digest = hashlib.sha256()
     for dialogue in dialogues:
-        plain = {name: value for name, value in dialogue.items() if name != "regions"}
+        plain = {name: value for name, value in dialogue.items() if name not in ("regions", "soft_labels")}
         digest.update(json.dumps(plain, sort_keys=True).encode("utf-8"))
         for region in dialogue.get("regions", ()):
             digest.update(repr(region.size).encode("utf-8"))

@@ -86,6 +86,10 @@ class Distillation(Struct, frozen=True, forbid_unknown_fields=True):
 
     teachers: list[str] = []  # folders or Hub ids of models that read alike, such as runs with other seeds
     weight: Portion = 0.5  # of the teachers; the rest are the gold labels
+    titles: bool = False  # learn from the videos' titles too, as the teachers alone label them
+
+    def __post_init__(self) -> None:
+        _require(bool(self.teachers) or not self.titles, "distil.titles is true, but distil.teachers is empty")
 
 
 class Loop(Struct, frozen=True, forbid_unknown_fields=True):
