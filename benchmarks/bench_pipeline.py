@@ -119,7 +119,7 @@ def calibrate(model: TikTalkCorefModel, batches: list[dict[str, Any]], n_mention
         starts.append(output.start_logits[mask[..., 0]])
         ends.append(output.end_logits.masked_fill(~mask, -torch.inf)[mask[..., 0]])
     start_logits, end_logits = torch.cat(starts), torch.cat(ends)
-    threshold = torch.logit(torch.tensor(model.config.mention_threshold))
+    threshold = torch.logit(torch.tensor(model.config.mention_threshold).sqrt())  # of each, for their product
     start_cut = start_logits.topk(n_mentions + 1).values[-1]
     end_cut = end_logits[start_logits > start_cut].flatten().topk(n_mentions + 1).values[-1]
     model.mention_head.start_score.bias += threshold - start_cut

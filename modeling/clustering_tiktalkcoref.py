@@ -8,6 +8,7 @@ antecedents, nearest first, so that no loop runs over pairs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .batch_tiktalkcoref import DialogueBatch, SoftLabels
-from .lexicon_tiktalkcoref import PAIR_KINDS, PERSONS, contains, normalise, person
+from .lexicon_tiktalkcoref import OVERLAPS, PAIR_KINDS, PERSONS, TRAITS, contains, normalise, overlap, person, traits
 from .mentions_tiktalkcoref import Dropout
 
 ROWS = 256  # mentions whose antecedents are looked for at once
@@ -29,7 +30,8 @@ KIND_SIZE = 64
 class Mentions:
     """Mentions of a batch, each field [M]; ordered by dialogue, start, end. On the CPU: nothing waits for the device.
 
-    `text` numbers the distinct normalised strings in `strings`; `person` indexes `PERSONS`.
+    `text` numbers the distinct normalised strings in `strings`; `person` indexes `PERSONS`; `traits` are gender and
+    number.
     """
 
     dialogue: Tensor
@@ -39,6 +41,7 @@ class Mentions:
     speaker: Tensor
     text: Tensor
     person: Tensor
+    traits: Tensor
     strings: list[str]
 
     def spans(self) -> list[tuple[int, int, int]]:
@@ -69,6 +72,8 @@ class ClusteringHead(nn.Module):
         self.distance = nn.Embedding(len(DISTANCES) + 1, size)
         self.position = nn.Embedding(4, size)  # other utterance, same utterance, overlapping, nested
         self.kind = nn.Embedding(len(PAIR_KINDS), size)
+        self.agreement = nn.Embedding(TRAITS**2, size)  # genders and numbers of the two
+        self.overlap = nn.Embedding(len(OVERLAPS), size)
         self.shared_score = nn.Linear(size, 1)
         self.kind_score = nn.Embedding(len(PAIR_KINDS), size)
         self.kind_query = nn.Linear(size, len(PAIR_KINDS) * self.kind_size)
@@ -107,11 +112,11 @@ class ClusteringHead(nn.Module):
         row, column = (antecedents >= 0).nonzero(as_tuple=True)
         pairs = torch.stack([row, column, row + low, antecedents[row, column]])  # a mention and the one before it
         described = torch.cat([pairs, torch.stack(pair_features(mentions, pairs[2], pairs[3]))]).to(vectors.device)
-        row, column, first, second, kind, relation, distance, position = described
+        row, column, first, second, kind, relation, distance, position, agreement, shared = described
         coarse, query, key, kind_query, kind_key = projected
         hidden = query[first] + key[second] + self.product(vectors[first] * vectors[second])
         hidden = hidden + self.relation(relation) + self.distance(distance) + self.position(position) + self.kind(kind)
-        hidden = self.dropout(F.gelu(hidden))
+        hidden = self.dropout(F.gelu(hidden + self.agreement(agreement) + self.overlap(shared)))
         score = self.shared_score(hidden).squeeze(-1) + (self.kind_score(kind) * hidden).sum(-1)
         score = score + (kind_query[first, kind] * kind_key[second, kind]).sum(-1) / self.kind_size**0.5
         score = score + (coarse[first] * vectors[second]).sum(-1)
@@ -140,6 +145,7 @@ def describe_mentions(spans: list[list], batch: DialogueBatch) -> Mentions:
         speaker=batch.character_speaker[dialogue, start],
         text=text,
         person=torch.tensor([person(string) for string in numbers], dtype=torch.long)[text],
+        traits=torch.tensor([traits(string) for string in numbers], dtype=torch.long)[text],
         strings=list(numbers),
     )
 
@@ -172,13 +178,15 @@ def antecedents_of(vectors: Tensor, queries: Tensor, dialogue: Tensor, top_k: in
     return antecedents
 
 
-def pair_features(mentions: Mentions, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Kind, speaker relation x persons, distance bucket and position of pairs (a mention, one before it), each [P]."""
+def pair_features(mentions: Mentions, first: Tensor, second: Tensor) -> tuple[Tensor, ...]:
+    """What is known of pairs (a mention, one before it), each [P]: kind, speaker relation x persons, distance bucket,
+    position, genders and numbers, overlap of the strings."""
     person_first, person_second = mentions.person[first], mentions.person[second]
     pronouns = (person_first > 0).long() + (person_second > 0).long()
     same_text = mentions.text[first] == mentions.text[second]
     kind = torch.full_like(first, PAIR_KINDS.index("other"))
-    kind[_contained(mentions, first, second, (pronouns == 0) & ~same_text)] = PAIR_KINDS.index("contains")
+    nested_text = _compare(mentions, first, second, contains).bool()
+    kind[nested_text & (pronouns == 0)] = PAIR_KINDS.index("contains")
     kind[same_text] = PAIR_KINDS.index("match")
     kind[pronouns == 1] = PAIR_KINDS.index("entity_pronoun")
     kind[pronouns == 2] = PAIR_KINDS.index("pronoun_pronoun")
@@ -191,19 +199,17 @@ def pair_features(mentions: Mentions, first: Tensor, second: Tensor) -> tuple[Te
     position[mentions.start[first] <= mentions.end[second]] = 2
     nested = (mentions.end[first] <= mentions.end[second]) | (mentions.start[first] == mentions.start[second])
     position[(position == 2) & nested] = 3
-    return kind, relation, distance, position
+    agreement = mentions.traits[first] * TRAITS + mentions.traits[second]
+    return kind, relation, distance, position, agreement, _compare(mentions, first, second, overlap)
 
 
-def _contained(mentions: Mentions, first: Tensor, second: Tensor, wanted: Tensor) -> Tensor:
-    """Which of the wanted pairs have one string inside the other; each pair of distinct strings is compared once."""
-    index = wanted.nonzero().flatten()
-    if len(index) == 0:
-        return index
-    number = len(mentions.strings)
-    codes, inverse = (mentions.text[first[index]] * number + mentions.text[second[index]]).unique(return_inverse=True)
+def _compare(mentions: Mentions, first: Tensor, second: Tensor, compare: Callable[[str, str], int]) -> Tensor:
+    """What the comparison says of the strings of pairs, [P]; each pair of distinct strings is compared once."""
     strings = mentions.strings
-    held = [contains(strings[code // number], strings[code % number]) for code in codes.tolist()]
-    return index[torch.tensor(held)[inverse]]
+    codes = mentions.text[first] * len(strings) + mentions.text[second]
+    distinct, inverse = codes.unique(return_inverse=True)
+    said = [compare(strings[code // len(strings)], strings[code % len(strings)]) for code in distinct.tolist()]
+    return torch.tensor(said, dtype=torch.long)[inverse]
 
 
 def soft_pairs(labels: SoftLabels, mentions: Mentions, antecedents: Tensor) -> Tensor:

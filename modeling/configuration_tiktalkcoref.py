@@ -46,7 +46,7 @@ class TikTalkCorefConfig(PretrainedConfig):
         pair_hidden_size: Size of a mention in the clustering head.
         dropout: Dropout inside the heads.
         max_mention_length: Longest mention that can be found, in characters.
-        mention_threshold: Probability above which a start, and an end given its start, count.
+        mention_threshold: Probability, of start and end together, above which a span is a mention.
         max_mentions_per_character: At most this many mentions a character of a dialogue are kept, the best first, so
             that an untrained model cannot fill the memory with a long dialogue.
         antecedent_top_k: Antecedents kept by the coarse bilinear scorer for each mention.

@@ -6,11 +6,14 @@ nor number on nouns, can show.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from functools import lru_cache
 
 PERSONS = ("none", "first", "second", "third", "other")
 PAIR_KINDS = ("pronoun_pronoun", "entity_pronoun", "match", "contains", "other")
+TRAITS = 6  # gender (untold, male, female) x number (one or untold, several)
+OVERLAPS = ("none", "two_characters", "first_character", "last_character", "a_character")
 
 # Plural by 们 (and the typo 门), reflexive by 自己, and the homophones and variants of the net are listed or generated.
 _FIRST = "我 俺 咱 吾 余 朕 偶 窝 涐 莪 硪 本人 鄙人 在下 老子 劳资 老娘 老夫 本宫 本座 本王 咱家 洒家 小弟我 人家我"
@@ -28,6 +31,15 @@ _NOUN_ENDS = (
     "爷爷 奶奶 朋友 同学 兄弟 姐妹 美女 帅哥 家伙 网友 粉丝 队友"
 )
 _SELVES = ("自己", "自个", "自个儿", "本人", "自身")
+# The last word of a mention is its head (姐夫 is a man, 男友妈妈 a woman); pairs of both genders tell none.
+_GENDERS = re.compile(
+    "(?P<none>夫妻|夫妇|男女|父母|爸妈|公婆|兄妹|姐弟)|(?P<female>[女她妳妹姐妈娘婆奶姨姑婶嫂妇妻媳姥母]|夫人|公主|小姐|闺蜜)"
+    "|(?P<male>[男他哥弟爸爷爹伯叔舅兄父夫帅]|先生|王子|小伙|汉子|[老公外相]公)"
+)
+_SEVERAL = re.compile(
+    "[们俩仨群]|[两二三四五六七八九十几][个位人只]|大家|各位|诸位|众人|[这那哪有一]些|所有|两口子|情侣|夫妻|夫妇|父母|爸妈|公婆"
+    "|母女|母子|父女|父子|兄妹|姐弟|姐妹|(?<=.)[和与跟、]"
+)
 _NUMBERS = ("俩", "仨", "两个", "两", "三个", "几个", "这些人", "二人", "两人", "三人")
 
 
@@ -62,6 +74,27 @@ def is_blank(text: str) -> bool:
 def person(text: str) -> int:
     """Index into `PERSONS` of a normalised mention: 0 where it is no pronoun."""
     return _PRONOUNS.get(text, 0)
+
+
+def traits(text: str) -> int:
+    """Gender and number of a normalised mention as its words tell them: 2 x gender + whether several."""
+    genders = [match.lastgroup for match in _GENDERS.finditer(text)]
+    gender = ("none", "male", "female").index(genders[-1] or "none") if genders else 0
+    return 2 * gender + bool(_SEVERAL.search(text))
+
+
+def overlap(first: str, second: str) -> int:
+    """Index into `OVERLAPS`: the most telling part that two different normalised mentions share."""
+    if not first or not second or first == second:
+        return 0
+    short, long = sorted((first, second), key=len)
+    if any(short[place : place + 2] in long for place in range(len(short) - 1)):
+        return OVERLAPS.index("two_characters")
+    if first[0] == second[0]:
+        return OVERLAPS.index("first_character")
+    if first[-1] == second[-1]:
+        return OVERLAPS.index("last_character")
+    return OVERLAPS.index("a_character") if set(first) & set(second) else 0
 
 
 def query_rank(text: str) -> int:

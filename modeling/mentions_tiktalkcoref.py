@@ -162,7 +162,7 @@ def mention_losses(
 def select_mentions(
     start_logits: Tensor, end_logits: Tensor, mask: Tensor, threshold: float, per_character: float
 ) -> tuple[Tensor, ...]:
-    """The mentions that the cascade finds: start, then end given start, both above the threshold.
+    """The mentions found: spans whose probability, of start and end together, is above the threshold.
 
     Mentions may lie in one another but do not cross: of two that do, the more probable stays. Where a dialogue has more
     than `per_character` mentions a character, those of the highest probability stay. `mask` is on the CPU.
@@ -178,6 +178,8 @@ def select_mentions(
     # sums of logarithms are finer than products near 1
     scores = exact(F.logsigmoid(start_logits[dialogue, first]) + F.logsigmoid(end_logits[dialogue, first, width]))
     spans = torch.stack([dialogue, first, first + width], 1).cpu().numpy()
+    likely = scores > np.log(threshold)  # each of the two above it is necessary, not enough
+    spans, scores = spans[likely], scores[likely]
     limits = np.ceil(mask[..., 0].sum(1).numpy() * per_character)
     order = np.lexsort((-scores, spans[:, 0]))  # dialogue by dialogue, the best first
     number = spans[order, 0]

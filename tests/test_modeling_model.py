@@ -16,7 +16,17 @@ from tiktalkcoref.modeling.clustering_tiktalkcoref import (
     pair_features,
 )
 from tiktalkcoref.modeling.configuration_tiktalkcoref import TikTalkCorefConfig
-from tiktalkcoref.modeling.lexicon_tiktalkcoref import PAIR_KINDS, PERSONS, normalise, person, query_rank
+from tiktalkcoref.modeling.lexicon_tiktalkcoref import (
+    OVERLAPS,
+    PAIR_KINDS,
+    PERSONS,
+    TRAITS,
+    normalise,
+    overlap,
+    person,
+    query_rank,
+    traits,
+)
 from tiktalkcoref.modeling.linking_tiktalkcoref import assign_regions, linking_loss, query_tokens, title_tokens
 from tiktalkcoref.modeling.mentions_tiktalkcoref import Dropout, MentionHead, band_mask, mention_losses, select_mentions
 from tiktalkcoref.modeling.modeling_tiktalkcoref import TikTalkCorefModel
@@ -181,16 +191,17 @@ def test_mentions_nest_but_do_not_cross(seed):
     torch.manual_seed(seed)
     mask = band_mask(torch.tensor([[0] * 9 + [1] * 6 + [-1], [0] * 16]), 5)
     start, end = torch.randn(2, 16), torch.randn(2, 16, 5)
-    found = set(map(tuple, torch.stack(select_mentions(start, end, mask, 0.4, 100.0), 1).tolist()))
+    found = set(map(tuple, torch.stack(select_mentions(start, end, mask, 0.2, 100.0), 1).tolist()))
 
     def crosses(one, other):
         return one[0] == other[0] and one[1] < other[1] <= one[2] < other[2]
 
     score = {
-        (b, s, s + w): float(start[b, s].sigmoid() * end[b, s, w].sigmoid())
+        (b, s, s + w): probability
         for b, s, w in mask.nonzero().tolist()
-        if start[b, s].sigmoid() > 0.4 and end[b, s, w].sigmoid() > 0.4
+        if (probability := float(start[b, s].sigmoid() * end[b, s, w].sigmoid())) > 0.2
     }
+    assert found <= score.keys()
     assert not any(crosses(one, other) for one in found for other in found)
     assert any(one[1] <= other[1] and other[2] <= one[2] for one in found for other in found - {one})
     for span in score.keys() - found:  # what is left out crosses something better
@@ -198,6 +209,53 @@ def test_mentions_nest_but_do_not_cross(seed):
 
 
 # The clustering head.
+
+
+@pytest.mark.parametrize(
+    ("mention", "gender", "several"),
+    [
+        ("他", "male", False), ("她们", "female", True), ("姐夫", "male", False), ("男友妈妈", "female", False),
+        ("公主", "female", False), ("老公", "male", False), ("夫人", "female", False), ("两口子", "untold", True),
+        ("大人", "untold", False), ("大家", "untold", True), ("三个人", "untold", True), ("一个人", "untold", False),
+        ("和珅", "untold", False), ("李雷和韩梅", "untold", True), ("父母", "untold", True),
+        ("taylor", "untold", False), ("", "untold", False),
+    ],
+)  # fmt: skip
+def test_gender_and_number_are_what_the_last_word_and_the_plural_tell(mention, gender, several):
+    assert traits(mention) == 2 * ("untold", "male", "female").index(gender) + several
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "shared"),
+    [
+        ("詹姆斯", "老詹", "a_character"), ("马哥", "翔哥", "last_character"), ("老丈人", "老吴", "first_character"),
+        ("小明", "黄晓明", "last_character"), ("郭天王", "刘天王", "two_characters"), ("肖战", "王一博", "none"),
+        ("她", "她", "none"), ("", "她", "none"),
+    ],
+)  # fmt: skip
+def test_what_two_names_share(first, second, shared):
+    assert OVERLAPS[overlap(first, second)] == OVERLAPS[overlap(second, first)] == shared
+
+
+def test_gender_number_and_overlap_of_a_pair_count(build_tiny):
+    model, processor = build_tiny()
+    model.eval()
+    batch = processor([{"sentences": ["他们和她老公"]}])
+    states = torch.zeros(1, 6, model.config.text_config.hidden_size)
+
+    def score() -> float:
+        mentions = describe_mentions([[(0, 1), (3, 5)]], batch)
+        return model.clustering_head(model.clustering_head.represent(states, mentions), mentions)[1][1, 0].item()
+
+    before = score()
+    several_male, one_male = traits("他们"), traits("她老公")
+    with torch.no_grad():
+        model.clustering_head.agreement.weight[one_male * TRAITS + several_male] += 1.0
+    after = score()
+    assert after != before
+    with torch.no_grad():
+        model.clustering_head.overlap.weight[0] += 1.0
+    assert score() != after
 
 
 def describe(spans, sentences, speakers):
@@ -215,7 +273,7 @@ def test_kinds_of_pair():
     )
     found = {}
     for first, second in itertools.combinations(range(7), 2):
-        kind, relation, _, position = pair_features(mentions, torch.tensor([second]), torch.tensor([first]))
+        kind, relation, _, position, *_ = pair_features(mentions, torch.tensor([second]), torch.tensor([first]))
         found[first, second] = PAIR_KINDS[kind], int(position), int(relation) // len(PERSONS) ** 2
     assert found[0, 5] == ("pronoun_pronoun", 0, 0)  # 我 of A, 我 of B
     assert found[0, 1] == ("entity_pronoun", 1, 1)

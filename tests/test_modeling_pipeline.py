@@ -17,7 +17,7 @@ CHARACTERS = "我你他她这那个男女生儿子妈妈好看爱吗了的是老
 @pytest.fixture
 def resolver(build_tiny):
     """A pipeline over a random model that finds many mentions and clusters some of them."""
-    model, processor = build_tiny(mention_threshold=0.35, antecedent_threshold=0.5, max_mention_length=3)
+    model, processor = build_tiny(mention_threshold=0.12, antecedent_threshold=0.5, max_mention_length=3)
     torch.nn.init.zeros_(model.mention_head.start_score.bias)
     return TikTalkCorefPipeline(model=model, processor=processor, device="cpu")
 

@@ -106,7 +106,7 @@ def saved(build_tiny, tmp_path_factory):
         {"sentences": ["这个男生" * 40, ["她", "abc"]], "regions": []} | {"clusters": [[[0, 3]]], "links": [-1]},
     ]
     # low thresholds: a random model is to find something
-    model, processor = build_tiny(vision=True, mention_threshold=0.3, max_mention_length=4)
+    model, processor = build_tiny(vision=True, mention_threshold=0.1, max_mention_length=4)
     torch.nn.init.zeros_(model.mention_head.start_score.bias)
     folder = tmp_path / "model"
     model.save_pretrained(folder)

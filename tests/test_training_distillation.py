@@ -41,7 +41,7 @@ DIALOGUES = [
 @pytest.fixture
 def three(build_tiny):
     """Two models that see, and the batch of the dialogues; a low threshold finds mentions."""
-    models = [build_tiny(vision=True, seed=seed, mention_threshold=0.1)[0].eval() for seed in (1, 2)]
+    models = [build_tiny(vision=True, seed=seed, mention_threshold=0.02)[0].eval() for seed in (1, 2)]
     processor = build_tiny(vision=True)[1]
     return models, processor, processor(DIALOGUES, labels=True)
 
