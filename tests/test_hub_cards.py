@@ -180,6 +180,19 @@ def test_a_run_gives_recipe_base_model_and_figures(render, tmp_path):
     assert ModelCard(render(base_models=("org/name",))).data.base_model == ["org/name"]
 
 
+@pytest.mark.parametrize(
+    ("loop", "split", "words"),
+    [
+        ({}, "train", "The best epoch was chosen on the\nvalidation split"),
+        ({"keep": "last"}, "train", "The last epoch was kept."),
+        ({"keep": "last"}, "train+validation", "the validation split was learned too"),
+    ],
+)
+def test_the_card_says_what_the_validation_split_was_for(render, loop, split, words):
+    card = render(recipe={"dataset": "sample", "loop": loop, "train_split": split})
+    assert " ".join(words.split()) in " ".join(card.split())
+
+
 def test_scores_on_another_dataset_are_not_given_for_the_corpus(render):
     card = render({**SCORES, "dataset": "/somewhere/else/sample"})
     (result,) = ModelCard(card).data.to_dict()["model-index"][0]["results"]
