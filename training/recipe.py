@@ -158,7 +158,8 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
             parse_fold(self.fold)
         _require(
             self.train_split == "train" or self.loop.keep == "last",
-            f"train_split is {self.train_split}, which leaves nothing to find the best model on: set loop.keep=last",
+            f"train_split is {self.train_split}, which leaves nothing to find the best model on: "
+            "set train_split=train, or loop.keep=last",
         )
         has_vision = bool(self.initial.vision_encoder or self.initial.chinese_clip or self.initial.checkpoint)
         _require(
