@@ -79,7 +79,8 @@ def test_no_mention_starts_or_ends_with_a_blank(build_tiny, blank):
     for text in (sentence, list(sentence)):
         found = model.predict(processor({"sentences": [text, f"{blank}{blank}"]}))[0]["clusters"]
         spans = {tuple(span) for cluster in found for span in cluster}
-        assert {(1, 1), (1, 3), (3, 3), (6, 6)} <= spans
+        assert {(1, 1), (3, 3), (6, 6)} <= spans
+        assert spans & {(1, 3), (3, 6)}  # the two cross: the likelier stays
         assert {start for start, _ in spans} | {end for _, end in spans} == {1, 3, 6}
 
 
