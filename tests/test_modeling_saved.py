@@ -105,9 +105,10 @@ def saved(build_tiny, tmp_path_factory):
         | {"clusters": [[[3, 4], [6, 6]], [[0, 0]]], "links": [1, -1]},
         {"sentences": ["这个男生" * 40, ["她", "abc"]], "regions": []} | {"clusters": [[[0, 3]]], "links": [-1]},
     ]
-    # low thresholds: a random model is to find something
-    model, processor = build_tiny(vision=True, mention_threshold=0.1, max_mention_length=4)
+    # low thresholds, and none unlikely: a random model is to find something
+    model, processor = build_tiny(vision=True, mention_threshold=0.03, max_mention_length=4)
     torch.nn.init.zeros_(model.mention_head.start_score.bias)
+    torch.nn.init.constant_(model.linking_head.null_cosine, -1.0)
     folder = tmp_path / "model"
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
