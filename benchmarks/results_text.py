@@ -126,16 +126,18 @@ def measure_folds(runs: Sequence[Path], dataset: str, celebrities: set[str]) -> 
     for number, run in enumerate(runs, start=1):
         model, processor = load_model(run)
         dialogues = load_dialogues(dataset, "all", "test", f"{number}/{FOLDS}")
-        predictions = predict_dialogues(model, processor, dialogues)
+        predictions = predict_dialogues(model, processor, dialogues, in_full=True)
         pooled += zip(dialogues, predictions, strict=True)
         for place, kept in parts("folds", dialogues, celebrities).items():
             scores = score_predictions([predictions[n] for n in kept], [dialogues[n] for n in kept])
             by_fold.setdefault(place, []).append(scores["conll_f1"])
-    scored = {}
+    scored, baselines = {}, {}
     for place, kept in parts("folds", [dialogue for dialogue, _ in pooled], celebrities).items():
-        scored[place] = estimate([score_predictions([pooled[n][1] for n in kept], [pooled[n][0] for n in kept])])
+        chosen, found = [pooled[n][0] for n in kept], [pooled[n][1] for n in kept]
+        scored[place] = estimate([score_predictions(found, chosen)])
         scored[place]["conll_f1"].values = by_fold[place]
-    return {"scores": scored}
+        baselines[place] = score_baselines(chosen, found)
+    return {"scores": scored, "baselines": baselines}
 
 
 def parts(split: str, dialogues: Sequence[Dialogue], celebrities: set[str]) -> dict[str, list[int]]:
@@ -188,7 +190,8 @@ def show(results: dict[str, Any]) -> None:
                 row, place, str(conll.dialogues), *cells, " ".join(f"{100 * value:.1f}" for value in conll.values)
             )
     console.print(table)
-    for place, rows in results.get("all", {}).get("baselines", {}).items():
+    beside = [results[row]["baselines"] for row in ("all", "fold") if row in results]
+    for place, rows in (item for found in beside for item in found.items()):
         baselines = Table(f"baselines, {place}", *(key.removesuffix("_f1") for key in KEYS))
         for name, values in rows.items():
             baselines.add_row(name, *(f"{100 * values[key]:.1f}" for key in KEYS))
