@@ -39,6 +39,7 @@ def main() -> None:
     models = [load_model(place) for place in places]
     parts = [load_dialogues(arguments.dataset, "all", "validation", f"{fold}/{FOLDS}") for fold in range(1, FOLDS + 1)]
     dialogues = [dialogue for part in parts for dialogue in part]
+    distinct = len({dialogue["doc_key"] for dialogue in dialogues})  # the folds' validation parts overlap
     rows = []
     for mention, link in track([(mention, link) for mention in MENTIONS for link in LINKS], "scoring"):
         found = []
@@ -48,9 +49,14 @@ def main() -> None:
         scores = score_predictions(found, dialogues)
         rows.append({"mention": mention, "link": link} | {key: scores[key] for key in KEYS})
     if arguments.output:
-        figures = {"dialogues": len(dialogues), "thresholds": rows}
+        figures = {"readings": len(dialogues), "dialogues": distinct, "thresholds": rows}
         record(arguments.output, "Thresholds, over the validation parts of five folds", figures, [1])
-    table = Table("mention", "link", *(key.removesuffix("_f1") for key in KEYS), title=f"{len(dialogues)} dialogues")
+    table = Table(
+        "mention",
+        "link",
+        *(key.removesuffix("_f1") for key in KEYS),
+        title=f"{len(dialogues)} readings of {distinct} dialogues",
+    )
     for row in rows:
         table.add_row(str(row["mention"]), str(row["link"]), *(f"{100 * row[key]:.1f}" for key in KEYS))
     Console().print(table)
