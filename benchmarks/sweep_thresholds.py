@@ -9,6 +9,7 @@ their validation parts were neither learned nor are they the parts that `compare
 import argparse
 from pathlib import Path
 
+from compare_folds import FOLDS, KEYS
 from record import record
 from rich.console import Console
 from rich.table import Table
@@ -20,10 +21,8 @@ from tiktalkcoref.files.progress import track
 from tiktalkcoref.training.recipe import load_recipe
 from tiktalkcoref.training.run_folder import RECIPE
 
-FOLDS = 5
 MENTIONS = (0.4, 0.5, 0.6)
 LINKS = (0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1)
-KEYS = ("conll_f1", "muc_f1", "b_cubed_f1", "ceaf_e_f1", "mention_f1")
 
 
 def main() -> None:

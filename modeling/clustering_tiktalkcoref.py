@@ -185,8 +185,8 @@ def pair_features(mentions: Mentions, first: Tensor, second: Tensor) -> tuple[Te
     pronouns = (person_first > 0).long() + (person_second > 0).long()
     same_text = mentions.text[first] == mentions.text[second]
     kind = torch.full_like(first, PAIR_KINDS.index("other"))
-    nested_text = _compare(mentions, first, second, contains).bool()
-    kind[nested_text & (pronouns == 0)] = PAIR_KINDS.index("contains")
+    contained, shared = _compare(mentions, first, second, contains, overlap)
+    kind[contained.bool() & (pronouns == 0)] = PAIR_KINDS.index("contains")
     kind[same_text] = PAIR_KINDS.index("match")
     kind[pronouns == 1] = PAIR_KINDS.index("entity_pronoun")
     kind[pronouns == 2] = PAIR_KINDS.index("pronoun_pronoun")
@@ -200,16 +200,19 @@ def pair_features(mentions: Mentions, first: Tensor, second: Tensor) -> tuple[Te
     nested = (mentions.end[first] <= mentions.end[second]) | (mentions.start[first] == mentions.start[second])
     position[(position == 2) & nested] = 3
     agreement = mentions.traits[first] * TRAITS + mentions.traits[second]
-    return kind, relation, distance, position, agreement, _compare(mentions, first, second, overlap)
+    return kind, relation, distance, position, agreement, shared
 
 
-def _compare(mentions: Mentions, first: Tensor, second: Tensor, compare: Callable[[str, str], int]) -> Tensor:
-    """What the comparison says of the strings of pairs, [P]; each pair of distinct strings is compared once."""
+def _compare(
+    mentions: Mentions, first: Tensor, second: Tensor, *comparisons: Callable[[str, str], int]
+) -> list[Tensor]:
+    """What comparisons say of the strings of pairs, each [P]; each pair of distinct strings is compared once."""
     strings = mentions.strings
     codes = mentions.text[first] * len(strings) + mentions.text[second]
     distinct, inverse = codes.unique(return_inverse=True)
-    said = [compare(strings[code // len(strings)], strings[code % len(strings)]) for code in distinct.tolist()]
-    return torch.tensor(said, dtype=torch.long)[inverse]
+    pairs = [(strings[code // len(strings)], strings[code % len(strings)]) for code in distinct.tolist()]
+    said = [[compare(*pair) for pair in pairs] for compare in comparisons]
+    return [torch.tensor(each, dtype=torch.long)[inverse] for each in said]
 
 
 def soft_pairs(labels: SoftLabels, mentions: Mentions, antecedents: Tensor) -> Tensor:

@@ -102,7 +102,8 @@ def test_training_on_the_validation_split_goes_with_keeping_the_last():
 def test_patience_does_not_go_with_keeping_the_last():
     with pytest.raises(RecipeError, match=r"loop\.patience .*loop\.keep=last.*leave one"):
         load_recipe("text-small", ["loop.patience=2"])
-    assert load_recipe("text-small", ["loop.patience=2", "loop.keep=best", "train_split=train"])
+    recipe = load_recipe("text-small", ["loop.patience=2", "loop.keep=best", "train_split=train"])
+    assert recipe.loop.patience == 2
 
 
 def test_unknown_recipe_names_the_packaged_ones():
